@@ -1,0 +1,198 @@
+//! A socket that carries one JSON document, and descriptors if need be, per packet.
+//! `wharf` keeps one end; the other is the shim's stdin. SOCK_SEQPACKET keeps the packets apart (unix(7)).
+//! It never interprets what it carries.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The largest packet that is read. Messages are far smaller: paths and lists stay in files.
+const PACKET_BYTES: usize = 64 * 1024;
+/// The most descriptors that travel with one message: stdin, stdout, stderr.
+const MAX_DESCRIPTORS: usize = 3;
+
+/// Why a message could not be sent or understood.
+#[derive(Debug)]
+pub enum ChannelError {
+    /// The socket failed.
+    Socket(io::Error),
+    /// The packet is not a message that this version knows.
+    Unknown(serde_json::Error),
+}
+
+impl std::fmt::Display for ChannelError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ChannelError::Socket(cause) => write!(f, "the socket to the shim: {cause}"),
+            ChannelError::Unknown(cause) => write!(f, "a message of an unknown form: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for ChannelError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ChannelError::Socket(cause) => Some(cause),
+            ChannelError::Unknown(cause) => Some(cause),
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for ChannelError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        ChannelError::Socket(errno.into())
+    }
+}
+
+/// One end of the conversation between `wharf` and a shim.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+}
+
+impl Channel {
+    /// Two connected ends: one to keep, one to hand to the shim as its stdin.
+    pub fn pair() -> Result<(Channel, OwnedFd), ChannelError> {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Channel { socket: ours }, theirs))
+    }
+
+    /// The shim's end, which it was started with as stdin. The copy is closed on exec.
+    pub fn from_stdin() -> Result<Channel, ChannelError> {
+        let socket = rustix::stdio::stdin()
+            .try_clone_to_owned()
+            .map_err(ChannelError::Socket)?;
+        Ok(Channel { socket })
+    }
+
+    /// Sends `message`, and copies of `descriptors` (at most three) with it.
+    pub fn send<T: Serialize>(
+        &self,
+        message: &T,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
+        let packet = serde_json::to_vec(message).map_err(ChannelError::Unknown)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        // NOSIGNAL: a peer that is gone is an error to report, not a SIGPIPE to die of.
+        rustix::net::sendmsg(
+            &self.socket,
+            &[IoSlice::new(&packet)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )?;
+        Ok(())
+    }
+
+    /// The next message and the descriptors that came with it; `None` when the other side is gone.
+    pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Vec<OwnedFd>)>, ChannelError> {
+        let mut packet = vec![0; PACKET_BYTES];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut parts = [IoSliceMut::new(&mut packet)];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            match rustix::net::recvmsg(&self.socket, &mut parts, &mut ancillary, flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                // A peer that died with unread packets resets the connection: it is gone all the same.
+                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                other => break other?,
+            }
+        };
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        let descriptors = ancillary
+            .drain()
+            .filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let message =
+            serde_json::from_slice(&packet[..received.bytes]).map_err(ChannelError::Unknown)?;
+        Ok(Some((message, descriptors)))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Failure, Report, Request, Stage};
+    use std::io::{Read, Write};
+
+    fn ends() -> (Channel, Channel) {
+        let (ours, theirs) = Channel::pair().expect("a socket pair");
+        (ours, Channel { socket: theirs })
+    }
+
+    #[test]
+    fn a_report_arrives_as_it_was_sent() {
+        let (wharf, shim) = ends();
+        let sent = Report::Failed(Failure {
+            stage: Stage::CommandNotFound,
+            reason: "no".into(),
+        });
+        shim.send(&sent, &[]).expect("sent");
+        let (got, descriptors) = wharf.receive::<Report>().expect("read").expect("open");
+        assert_eq!(got, sent);
+        assert!(descriptors.is_empty());
+    }
+
+    #[test]
+    fn descriptors_travel_with_a_request() {
+        let (wharf, shim) = ends();
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        wharf
+            .send(&Request::Create, &[writer.as_fd()])
+            .expect("sent");
+        drop(writer);
+        let (_, descriptors) = shim.receive::<Request>().expect("read").expect("open");
+        let copy = descriptors.into_iter().next().expect("one descriptor");
+        std::fs::File::from(copy)
+            .write_all(b"hello")
+            .expect("written");
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("read");
+        assert_eq!(text, "hello");
+    }
+
+    #[test]
+    fn a_closed_peer_reads_as_none() {
+        let (wharf, shim) = ends();
+        drop(wharf);
+        assert!(shim.receive::<Request>().expect("read").is_none());
+    }
+
+    #[test]
+    fn a_foreign_packet_is_an_error_not_a_panic() {
+        let (wharf, shim) = ends();
+        wharf.send(&"hello", &[]).expect("sent");
+        assert!(matches!(
+            shim.receive::<Request>(),
+            Err(ChannelError::Unknown(_))
+        ));
+    }
+}

@@ -1,0 +1,112 @@
+//! Who is alive: locks on two bytes of a container's `lock` file, one for `wharf`, one for the shim.
+//! `wharf run`, `wharf gc` and the shim use it; the kernel drops a lock when its process dies, however it dies.
+//! Process-bound (POSIX) locks on purpose: a forked child never inherits one, so a container's half-made first
+//! process can't keep a dead shim looking alive (fcntl(2), "Advisory record locking").
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+use crate::file;
+
+/// Which of the two parties a lock stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// The `wharf` process that makes, watches or removes the container.
+    Wharf,
+    /// The container's shim.
+    Shim,
+}
+
+impl Holder {
+    fn byte(self) -> libc::off_t {
+        match self {
+            Holder::Wharf => 0,
+            Holder::Shim => 1,
+        }
+    }
+}
+
+/// A held lock; dropping it (or dying) lets go. A process must hold at most one claim per container,
+/// since closing *any* descriptor of the file drops its POSIX locks.
+#[derive(Debug)]
+pub struct Claim {
+    _file: File,
+}
+
+impl Claim {
+    /// Takes `holder`'s lock in the container directory `dir`; `None` if another process has it.
+    pub fn take(dir: &Path, holder: Holder) -> io::Result<Option<Claim>> {
+        let file = open(dir)?;
+        let lock = range(holder, libc::F_WRLCK);
+        match fcntl(&file, FcntlArg::F_SETLK(&lock)) {
+            Ok(_) => Ok(Some(Claim { _file: file })),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// The pid of the process that holds `holder`'s lock, if one does. Asking about a claim that the caller
+    /// itself holds is not possible: a process does not conflict with itself, and closing the file would drop it.
+    pub fn held_by(dir: &Path, holder: Holder) -> io::Result<Option<i32>> {
+        let file = match open_existing(dir) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut lock = range(holder, libc::F_WRLCK);
+        fcntl(&file, FcntlArg::F_GETLK(&mut lock))?;
+        let free = lock.l_type == libc::F_UNLCK as libc::c_short;
+        Ok((!free).then_some(lock.l_pid))
+    }
+}
+
+fn open(dir: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join(file::CLAIM))
+}
+
+fn open_existing(dir: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(dir.join(file::CLAIM))
+}
+
+fn range(holder: Holder, kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: holder.byte(),
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_without_a_lock_file_is_held_by_nobody() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(
+            Claim::held_by(dir.path(), Holder::Shim).expect("read"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_claim_of_one_party_leaves_the_other_free() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let claim = Claim::take(dir.path(), Holder::Wharf).expect("locked");
+        assert!(claim.is_some());
+    }
+}
