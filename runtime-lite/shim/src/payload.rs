@@ -1,0 +1,176 @@
+//! The last step inside the container: find the user's command and become it.
+//! libcontainer calls it in the container's first process; what fails is told to the shim over a pipe.
+//! It must leave nothing of the shim behind in the new program: no blocked signal, no ignored SIGPIPE.
+
+use std::ffi::OsStr;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::sys::signal::SigSet;
+use wharf_protocol::Stage;
+
+/// Runs the bundle's `process.args`, and says over a pipe why it could not.
+///
+/// The pipe's writing end closes at a successful exec, so the shim knows the very moment.
+#[derive(Clone)]
+pub(crate) struct Payload {
+    verdict: Rc<PipeWriter>,
+}
+
+/// Where the shim learns what became of the command.
+pub(crate) struct Verdict(PipeReader);
+
+const NOT_FOUND: u8 = b'n';
+const NOT_EXECUTABLE: u8 = b'x';
+
+impl Payload {
+    pub(crate) fn new() -> io::Result<(Payload, Verdict)> {
+        let (reader, writer) = io::pipe()?;
+        let verdict = Rc::new(writer);
+        Ok((Payload { verdict }, Verdict(reader)))
+    }
+
+    fn tell(&self, verdict: u8) {
+        // If the shim is gone nobody wants to know.
+        let _ = (&*self.verdict).write_all(&[verdict]);
+    }
+}
+
+impl Verdict {
+    /// Waits until the command runs (`None`) or is known not to.
+    pub(crate) fn wait(mut self) -> io::Result<Option<Stage>> {
+        let mut word = Vec::new();
+        self.0.read_to_end(&mut word)?;
+        Ok(match word.first() {
+            Some(&NOT_FOUND) => Some(Stage::CommandNotFound),
+            Some(_) => Some(Stage::CommandNotExecutable),
+            None => None,
+        })
+    }
+}
+
+impl Executor for Payload {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let refuse = |reason| Err(ExecutorValidationError::ArgValidationError(reason));
+        let Some((command, _)) = command_line(spec) else {
+            return refuse("the bundle names no command".to_owned());
+        };
+        match find(command, search_path(spec)) {
+            Found::Executable => Ok(()),
+            Found::NotExecutable(path) => {
+                self.tell(NOT_EXECUTABLE);
+                refuse(format!("{} is not executable", path.display()))
+            }
+            Found::Nothing => {
+                self.tell(NOT_FOUND);
+                refuse(format!("there is no command {command} in the container"))
+            }
+        }
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let (command, arguments) = command_line(spec).ok_or(ExecutorError::InvalidArg)?;
+        // The shim blocks the signals that it reads from its signalfd, and a blocked mask survives exec.
+        SigSet::empty()
+            .thread_set_mask()
+            .map_err(|errno| ExecutorError::Other(format!("unblock signals: {errno}")))?;
+        // std's exec puts SIGPIPE back to its default, which Rust's start-up code had ignored.
+        let cause = Command::new(command).args(arguments).exec();
+        self.tell(match cause.kind() {
+            io::ErrorKind::NotFound => NOT_FOUND,
+            _ => NOT_EXECUTABLE,
+        });
+        Err(ExecutorError::Other(format!("execute {command}: {cause}")))
+    }
+}
+
+fn command_line(spec: &Spec) -> Option<(&str, &[String])> {
+    let words = spec.process().as_ref()?.args().as_ref()?;
+    let (command, arguments) = words.split_first()?;
+    Some((command, arguments))
+}
+
+fn search_path(spec: &Spec) -> &str {
+    spec.process()
+        .as_ref()
+        .and_then(|process| process.env().as_ref())
+        .and_then(|variables| variables.iter().find_map(|v| v.strip_prefix("PATH=")))
+        .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Executable,
+    NotExecutable(PathBuf),
+    Nothing,
+}
+
+/// The rule of execvp(3): a word with a slash is a path, any other is looked for in PATH, where a file that
+/// may not be executed does not end the search.
+fn find(command: &str, search_path: &str) -> Found {
+    if command.contains('/') {
+        return look_at(Path::new(command));
+    }
+    let mut best = Found::Nothing;
+    for dir in std::env::split_paths(OsStr::new(search_path)) {
+        match look_at(&dir.join(command)) {
+            Found::Executable => return Found::Executable,
+            Found::NotExecutable(path) => best = Found::NotExecutable(path),
+            Found::Nothing => {}
+        }
+    }
+    best
+}
+
+fn look_at(path: &Path) -> Found {
+    match path.metadata() {
+        Err(_) => Found::Nothing,
+        Ok(about) if about.is_file() && about.permissions().mode() & 0o111 != 0 => {
+            Found::Executable
+        }
+        Ok(_) => Found::NotExecutable(path.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_found_by_path_or_in_the_search_path() {
+        assert_eq!(find("/bin/sh", ""), Found::Executable);
+        assert_eq!(find("sh", "/nowhere:/bin"), Found::Executable);
+        assert_eq!(find("sh", "/nowhere"), Found::Nothing);
+        assert_eq!(find("/nowhere/sh", "/bin"), Found::Nothing);
+    }
+
+    #[test]
+    fn a_directory_or_a_plain_file_is_not_executable() {
+        let path = PathBuf::from("/etc/passwd");
+        assert_eq!(find("/etc/passwd", ""), Found::NotExecutable(path.clone()));
+        assert_eq!(find("passwd", "/etc:/nowhere"), Found::NotExecutable(path));
+        let dir = PathBuf::from("/etc");
+        assert_eq!(find("/etc", ""), Found::NotExecutable(dir));
+    }
+
+    #[test]
+    fn the_verdict_is_none_when_the_writer_goes_away_silently() {
+        let (payload, verdict) = Payload::new().expect("a pipe");
+        drop(payload);
+        assert_eq!(verdict.wait().expect("read"), None);
+    }
+
+    #[test]
+    fn the_verdict_says_which_way_the_command_failed() {
+        let (payload, verdict) = Payload::new().expect("a pipe");
+        payload.tell(NOT_FOUND);
+        drop(payload);
+        assert_eq!(verdict.wait().expect("read"), Some(Stage::CommandNotFound));
+    }
+}
