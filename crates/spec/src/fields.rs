@@ -182,11 +182,10 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`BadField`] when the value is not a list, or an element not a string.
     pub fn strings(&self, key: &str) -> Result<Vec<String>, BadField> {
-        let items = self.list(key)?;
-        items
-            .into_iter()
-            .map(|(at, value)| string(value, at).map(str::to_owned))
-            .collect()
+        match self.get(key) {
+            None => Ok(Vec::new()),
+            Some(value) => strings(value, &self.path(key)),
+        }
     }
 
     fn typed<T>(
@@ -220,14 +219,16 @@ pub fn elements<'a>(value: &'a Value, at: &str) -> Result<Vec<(String, &'a Value
     }
 }
 
-/// The string `value`, which stands at the path `at`.
+/// The list of strings `value`, which stands at the path `at`.
 ///
 /// # Errors
-/// [`BadField`] when the value is not a string.
-pub fn string(value: &Value, at: impl Into<String>) -> Result<&str, BadField> {
-    value
-        .as_str()
-        .ok_or_else(|| mismatch(at, "a string", value))
+/// [`BadField`] when the value is not a list, or an element not a string.
+pub fn strings(value: &Value, at: &str) -> Result<Vec<String>, BadField> {
+    let read = |(at, item): (String, &Value)| match item.as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(mismatch(at, "a string", item)),
+    };
+    elements(value, at)?.into_iter().map(read).collect()
 }
 
 /// Longest piece of a refused value that an error repeats, in characters.

@@ -2,13 +2,13 @@
 //! Plugins, the process boundary (crates/cni) and the runtime side read and write through them.
 //! Must never know what a plugin does with a value.
 
-mod args;
-mod capability;
-mod config;
-mod conflist;
-mod error;
-mod result;
-mod version;
+pub mod args;
+pub mod capability;
+pub mod config;
+pub mod conflist;
+pub mod error;
+pub mod result;
+pub mod version;
 
 pub use args::Args;
 pub use capability::{Bandwidth, IpRange, PortMapping, Protocol, RuntimeConfig, ip_range_sets};
