@@ -235,6 +235,12 @@ pub fn strings(value: &Value, at: &str) -> Result<Vec<String>, BadField> {
 const QUOTE_MAX: usize = 60;
 
 fn mismatch(at: impl Into<String>, expected: &str, found: &Value) -> BadField {
+    let at = at.into();
+    let at = if at.is_empty() {
+        "the document".to_owned()
+    } else {
+        at
+    };
     let mut text = found.to_string();
     if text.chars().count() > QUOTE_MAX {
         text = text.chars().take(QUOTE_MAX).collect::<String>() + "...";

@@ -147,4 +147,72 @@ fn flag(fields: &Fields<'_>, key: &str) -> Result<bool, BadField> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(doc: &Value) -> Result<ConfList, CniError> {
+        ConfList::parse(doc.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_list_is_read_with_the_highest_known_version() {
+        let list = parse(&json!({
+            "cniVersion": "0.4.0", "cniVersions": ["1.0.0", "1.1.0", "9.9.9"], "name": "lab",
+            "disableCheck": "true", "disableGC": true, "loadOnlyInlinedPlugins": false,
+            "plugins": [{"type": "bridge"}, {"type": "portmap", "capabilities": {"portMappings": true}}],
+        }))
+        .unwrap();
+        assert_eq!(list.cni_version, Version::V1_1_0);
+        assert!(list.disable_check && list.disable_gc && !list.load_only_inlined_plugins);
+        assert_eq!(list.plugins[0].plugin_type, "bridge");
+        assert_eq!(list.plugins[1].capabilities, ["portMappings"]);
+    }
+
+    #[test]
+    fn a_single_plugin_becomes_a_list_of_one() {
+        let bytes = br#"{"cniVersion": "0.3.1", "name": "lo", "type": "loopback"}"#;
+        let list = ConfList::parse_single(bytes).unwrap();
+        assert_eq!(
+            (list.name.as_str(), list.cni_version),
+            ("lo", Version::V0_3_1)
+        );
+        assert_eq!(list.plugins.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let cases = [
+            (json!({"plugins": []}), 7, "name: is missing"),
+            (
+                json!({"name": "a", "plugins": []}),
+                7,
+                "plugins: the list is empty",
+            ),
+            (
+                json!({"name": "a", "plugins": [{}]}),
+                7,
+                "plugins[0].type: is missing",
+            ),
+            (
+                json!({"name": "a", "loadOnlyInlinedPlugins": true}),
+                7,
+                "plugins: the list is empty",
+            ),
+            (
+                json!({"name": "a", "disableGC": "maybe"}),
+                7,
+                "disableGC: expected true or false",
+            ),
+            (
+                json!({"name": "a", "cniVersion": "9.9.9"}),
+                1,
+                "incompatible CNI versions",
+            ),
+            (json!(5), 6, "read the network configuration"),
+        ];
+        for (doc, code, expected) in cases {
+            let error = parse(&doc).unwrap_err();
+            assert_eq!(error.code, code, "{doc}");
+            assert!(error.msg.starts_with(expected), "{doc}: {error}");
+        }
+        assert!(parse(&json!({"name": "a"})).unwrap().plugins.is_empty());
+    }
 }
