@@ -1,1 +1,34 @@
-//! core
+//! The domain: what an attachment is, how it is planned, done, taken back, checked and collected.
+//! Plugins bring a [`driver::Driver`]; the CNI and Docker faces call the [`engine::Engine`].
+//! It must never parse a protocol, and never touch the kernel but through `wharfline-kernel`.
+//!
+//! ```text
+//! engine/         the verbs: add, del, check, collect (GC), status
+//! driver, plan    what a plugin decides; operations as values
+//! transaction     operations done in order, each with its undo
+//! perform, undo, remove, verify    one operation: done, taken back, deleted, compared
+//! record, state, lock              the index under /run, and who may change it
+//! tables, cascade, vlan_gateway    shared things: our nftables tables, further bridges, a foot in a VLAN
+//! ```
+
+pub mod attachment;
+pub mod cascade;
+pub mod driver;
+pub mod engine;
+pub mod error;
+pub mod ipam;
+pub mod lock;
+mod mac;
+mod perform;
+pub mod plan;
+pub mod record;
+mod remove;
+pub mod session;
+pub mod state;
+pub mod tables;
+mod transaction;
+mod undo;
+mod verify;
+mod vlan_gateway;
+
+pub use error::{Error, ErrorKind, Result};

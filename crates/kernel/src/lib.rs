@@ -1,1 +1,22 @@
-//! kernel
+//! The only crate that enters a network namespace, opens netlink, writes a sysctl or changes nftables.
+//! `core` performs its operations through it; plugins observe through it.
+//! It must never decide anything, and never hold policy: it says what it tried and what the kernel answered.
+
+pub mod address;
+pub mod announce;
+pub mod bridge_port;
+pub mod child;
+pub mod duplicate_detection;
+pub mod error;
+pub mod hash;
+pub mod link;
+pub mod neighbour;
+pub mod netns;
+pub mod nft;
+pub mod route;
+pub mod route_socket;
+pub mod sysctl;
+
+pub use error::{KernelError, Result};
+pub use netns::{Netns, NetnsId};
+pub use route_socket::RouteSocket;

@@ -1,0 +1,176 @@
+//! ADD: lease, observe, plan, record, perform, answer; or everything taken back.
+
+use wharfline_kernel::netns;
+use wharfline_spec::cni::CniResult;
+use wharfline_spec::names::IfName;
+
+use super::{Attach, Engine, endpoint};
+use crate::driver::{Driver, Sandbox};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{NsRef, Op, Plan, Veth};
+use crate::record::{Record, SandboxId};
+use crate::session::Session;
+use crate::tables;
+use crate::transaction::Transaction;
+
+/// How often a derived name may be somebody else's before we give up.
+const SALTS: u8 = 8;
+
+impl<D: Driver> Engine<'_, D> {
+    /// Attaches the container; answers what it got.
+    ///
+    /// On failure nothing is left: no link, no element, no address, no record.
+    pub fn add(&self, attach: &Attach<'_>) -> Result<CniResult> {
+        let mut session = Session::open()?;
+        let sandbox = self.enter(&mut session, attach)?;
+        let held = self.lock_attachment(session.state(), &attach.key)?;
+        let added = self.add_locked(&session, attach, &sandbox);
+        held.release()?;
+        added
+    }
+
+    fn enter(&self, session: &mut Session, attach: &Attach<'_>) -> Result<Sandbox> {
+        let path = attach.netns.as_deref().ok_or_else(|| {
+            Error::new(ErrorKind::BadEnvironment, "CNI_NETNS: ADD needs the container's namespace")
+        })?;
+        session.enter(path)
+    }
+
+    fn add_locked(
+        &self,
+        session: &Session,
+        attach: &Attach<'_>,
+        sandbox: &Sandbox,
+    ) -> Result<CniResult> {
+        self.clear_leftovers(session, attach, sandbox)?;
+        tables::heal(session)?;
+        let lease = self.ipam.acquire()?;
+        self.attach(session, attach, sandbox, &lease)
+            .map_err(|failure| self.give_back(session, attach, failure))
+    }
+
+    /// A record of the same attachment that was never finished, or whose container is gone, is torn down first.
+    fn clear_leftovers(
+        &self,
+        session: &Session,
+        attach: &Attach<'_>,
+        sandbox: &Sandbox,
+    ) -> Result<()> {
+        let Some(record) = Record::read(session.state(), self.driver.name(), &attach.key)? else {
+            return Ok(());
+        };
+        let complete = record.netns_lives()
+            && netns::identity(&record.netns) == Some(sandbox.id)
+            && session
+                .link(NsRef::Container, &attach.key.ifname)?
+                .is_some();
+        if complete && self.driver.makes_link() {
+            return Err(exists(&attach.key.ifname));
+        }
+        self.tear_down(session, &attach.key)?;
+        self.ipam.release()
+    }
+
+    fn attach(
+        &self,
+        session: &Session,
+        attach: &Attach<'_>,
+        sandbox: &Sandbox,
+        lease: &CniResult,
+    ) -> Result<CniResult> {
+        let mut salt = 0;
+        loop {
+            let endpoint = endpoint(attach, lease, salt);
+            let facts = self.driver.observe(self.config, &endpoint, session)?;
+            let plan = self.driver.plan(self.config, &endpoint, &facts)?;
+            let _kept = self.keep_network(session, &attach.key.network, &plan)?;
+            self.record(attach, sandbox, &plan, salt).write(session.state())?;
+            match self.perform(session, attach, &plan) {
+                Ok(()) => return Ok(plan.result),
+                Err(failure) if salt < SALTS && self.name_is_taken(session, attach, &plan)? => {
+                    tracing::warn!("{failure}: trying another name");
+                    salt += 1;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn perform(&self, session: &Session, attach: &Attach<'_>, plan: &Plan) -> Result<()> {
+        let mut transaction = Transaction::new(session, &attach.key);
+        for (ns, op) in plan.all_operations() {
+            if let Err(failure) = transaction.run(ns, &op) {
+                return Err(transaction.unwind(failure));
+            }
+        }
+        transaction.commit();
+        Ok(())
+    }
+
+    /// Whether the veth could not be made because somebody else's link has its derived name on the host.
+    fn name_is_taken(&self, session: &Session, attach: &Attach<'_>, plan: &Plan) -> Result<bool> {
+        let Some(veth) = plan.ops.iter().find_map(veth_of) else {
+            return Ok(false);
+        };
+        if session
+            .link(NsRef::Container, &attach.key.ifname)?
+            .is_some()
+        {
+            return Err(exists(&attach.key.ifname));
+        }
+        Ok(session.link(NsRef::Host, &veth.host_end)?.is_some())
+    }
+
+    fn record(
+        &self,
+        attach: &Attach<'_>,
+        sandbox: &Sandbox,
+        plan: &Plan,
+        salt: u8,
+    ) -> Record {
+        Record {
+            version: Record::VERSION,
+            plugin: self.driver.name().to_owned(),
+            network: attach.key.network.clone(),
+            container: attach.key.container.clone(),
+            ifname: attach.key.ifname.clone(),
+            id: attach.key.id(),
+            netns: sandbox.path.clone(),
+            netns_id: SandboxId {
+                dev: sandbox.id.dev,
+                ino: sandbox.id.ino,
+            },
+            salt,
+            labels: attach.labels.clone(),
+            addresses: plan.view.addresses.clone(),
+            own: plan.own.clone(),
+        }
+    }
+
+    /// Takes the rest of a failed ADD back: the record, the lease, the network if nobody else is on it.
+    fn give_back(&self, session: &Session, attach: &Attach<'_>, mut failure: Error) -> Error {
+        let undone = [
+            Record::remove(session.state(), self.driver.name(), &attach.key),
+            self.ipam.release(),
+            self.leave_network(session, &attach.key.network),
+        ];
+        for undo_failure in undone.into_iter().filter_map(Result::err) {
+            failure.add_failed_undo(undo_failure.within("undo"));
+        }
+        failure
+    }
+}
+
+fn veth_of((_, op): &(NsRef, Op)) -> Option<&Veth> {
+    match op {
+        Op::CreateVeth(veth) => Some(veth),
+        _ => None,
+    }
+}
+
+fn exists(ifname: &IfName) -> Error {
+    Error::new(
+        ErrorKind::BadEnvironment,
+        format!("CNI_IFNAME: the container already has an interface {ifname}"),
+    )
+}

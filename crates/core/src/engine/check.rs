@@ -1,0 +1,66 @@
+//! CHECK: the plan made again from what ADD answered, compared with what the kernel has.
+
+use wharfline_spec::cni::{CniResult, IpConfig};
+
+use super::{Attach, Engine, endpoint};
+use crate::driver::Driver;
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::Record;
+use crate::session::Session;
+use crate::tables;
+use crate::verify::differences;
+
+impl<D: Driver> Engine<'_, D> {
+    /// Whether everything that ADD made is still as it was; every difference is reported, by name.
+    pub fn check(&self, attach: &Attach<'_>) -> Result<()> {
+        let mut session = Session::open()?;
+        let path = attach.netns.as_deref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::BadEnvironment,
+                "CNI_NETNS: CHECK needs the container's namespace",
+            )
+        })?;
+        session.enter(path)?;
+        let answered = attach.previous.ok_or_else(|| {
+            Error::config("prevResult", "CHECK needs the result that ADD answered")
+        })?;
+        tables::heal(&session)?;
+        let salt = Record::read(session.state(), self.driver.name(), &attach.key)?
+            .map_or(0, |record| record.salt);
+        let lease = lease_of(answered, attach);
+        let endpoint = endpoint(attach, &lease, salt);
+        let facts = self.driver.observe(self.config, &endpoint, &session)?;
+        let plan = self.driver.plan(self.config, &endpoint, &facts)?;
+        let mut found = Vec::new();
+        for (ns, op) in plan.all_operations() {
+            found.extend(differences(&session, ns, &op)?);
+        }
+        found.extend(self.ipam.check().err().map(|e| e.to_string()));
+        if found.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Differs,
+            format!("{}: {}", attach.key, found.join("; ")),
+        ))
+    }
+}
+
+/// The part of a result that came from IPAM: addresses of the container's interface, and the routes.
+fn lease_of(answered: &CniResult, attach: &Attach<'_>) -> CniResult {
+    let is_ours = |ip: &IpConfig| {
+        let interface = ip.interface.and_then(|index| answered.interfaces.get(index));
+        interface.is_none_or(|found| found.name == attach.key.ifname.as_str())
+    };
+    CniResult {
+        interfaces: Vec::new(),
+        ips: answered
+            .ips
+            .iter()
+            .filter(|ip| is_ours(ip))
+            .cloned()
+            .collect(),
+        routes: answered.routes.clone(),
+        dns: answered.dns.clone(),
+    }
+}

@@ -1,0 +1,132 @@
+//! GC: what bears this network's name and this plugin's type, minus the valid attachments.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use wharfline_kernel::nft::Tag;
+use wharfline_spec::names::NetworkName;
+
+use super::Engine;
+use crate::attachment::AttachmentKey;
+use crate::driver::Driver;
+use crate::error::{Error, Result};
+use crate::record::Record;
+use crate::plan::{NsRef, Target};
+use crate::remove::remove;
+use crate::session::Session;
+use crate::tables;
+
+/// Deletions run side by side: the kernel's grace periods overlap (20 at once 74 ms, one after another 433).
+const WORKERS: usize = 8;
+
+/// What a GC looks at.
+#[derive(Debug, Clone)]
+pub struct Sweep<'a> {
+    /// The network.
+    pub network: &'a NetworkName,
+    /// Its attachments that stay.
+    pub valid: HashSet<AttachmentKey>,
+}
+
+impl<D: Driver> Engine<'_, D>
+where
+    D: Sync,
+    D::Config: Sync,
+{
+    /// Collects what belongs to no valid attachment. Goes on past failures and reports them all.
+    pub fn gc(&self, sweep: &Sweep<'_>) -> Result<()> {
+        let session = Session::open()?;
+        let mut failures = Vec::new();
+        failures.extend(tables::heal(&session).err());
+        let stale = self.stale_records(&session, sweep)?;
+        failures.extend(self.tear_down_all(&stale));
+        failures.extend(self.collect_unrecorded(&session, sweep).err());
+        failures.extend(self.ipam.gc().err());
+        if failures.is_empty() {
+            failures.extend(self.leave_network(&session, sweep.network).err());
+        }
+        Error::all(failures).map_or(Ok(()), Err)
+    }
+
+    fn stale_records(&self, session: &Session, sweep: &Sweep<'_>) -> Result<Vec<AttachmentKey>> {
+        let records = Record::of_network(session.state(), self.driver.name(), sweep.network)?;
+        Ok(records
+            .iter()
+            .map(Record::key)
+            .filter(|key| !sweep.valid.contains(key))
+            .collect())
+    }
+
+    fn tear_down_all(&self, stale: &[AttachmentKey]) -> Vec<Error> {
+        let next = AtomicUsize::new(0);
+        let failures = Mutex::new(Vec::new());
+        let driver = self.driver;
+        let config = self.config;
+        let work = || {
+            let one = || -> Result<()> {
+                let session = Session::open()?;
+                let engine = Engine::new(driver, config, &crate::ipam::NoIpam);
+                while let Some(key) = stale.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let held = engine.lock_attachment(session.state(), key)?;
+                    engine.tear_down(&session, key)?;
+                    held.release()?;
+                }
+                Ok(())
+            };
+            if let Err(failure) = one()
+                && let Ok(mut all) = failures.lock()
+            {
+                all.push(failure);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..WORKERS.min(stale.len()) {
+                scope.spawn(work);
+            }
+        });
+        failures.into_inner().unwrap_or_default()
+    }
+
+    /// What bears our marks though no record tells of it: /run was lost, or another's hand removed the record.
+    fn collect_unrecorded(&self, session: &Session, sweep: &Sweep<'_>) -> Result<()> {
+        let mut failures = Vec::new();
+        let valid: HashSet<Tag> = sweep.valid.iter().map(AttachmentKey::tag).collect();
+        let network = Tag::network(sweep.network.as_str());
+        let stale = tables::marked(session, |element, tag| {
+            self.driver.owns(element)
+                && tag.same_network(&network)
+                && !tag.is_shared()
+                && !valid.contains(tag)
+        })?;
+        for (element, tag) in stale {
+            let done = session.with_nft(|nft| nft.delete(&[element], Some(&tag)));
+            failures.extend(done.err());
+        }
+        for link in self.unrecorded_links(session, sweep)? {
+            failures.extend(remove(session, &link, None).err());
+        }
+        Error::all(failures).map_or(Ok(()), Err)
+    }
+
+    /// Links whose alias, name and MAC agree that they are of a container that is no more.
+    fn unrecorded_links(&self, session: &Session, sweep: &Sweep<'_>) -> Result<Vec<Target>> {
+        if !self.driver.makes_link() {
+            return Ok(Vec::new());
+        }
+        let links = session.socket(NsRef::Host)?.links()?;
+        Ok(links
+            .iter()
+            .filter_map(|link| {
+                let key = AttachmentKey::from_alias(link.alias.as_deref()?)?;
+                let ours = key.network == *sweep.network && link.mac == Some(key.host_mac());
+                let name = wharfline_spec::names::IfName::new(&link.name).ok()?;
+                (ours && !sweep.valid.contains(&key)).then_some(Target::Link {
+                    name,
+                    mac: key.host_mac(),
+                })
+            })
+            .collect())
+    }
+}

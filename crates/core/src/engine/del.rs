@@ -1,0 +1,57 @@
+//! DEL: what the record or the marks point at is deleted, then the lease is given back.
+
+use super::{Attach, Engine};
+use crate::attachment::AttachmentKey;
+use crate::driver::Driver;
+use crate::error::{Error, Result};
+use crate::record::Record;
+use crate::remove::remove;
+use crate::session::Session;
+use crate::tables;
+
+impl<D: Driver> Engine<'_, D> {
+    /// Detaches the container. Works without namespace, previous result or record, and a second time.
+    ///
+    /// Goes on past failures and reports them all; the record stays until nothing failed.
+    pub fn del(&self, attach: &Attach<'_>) -> Result<()> {
+        let mut session = Session::open()?;
+        if let Some(path) = &attach.netns {
+            // Gone or not, DEL goes on; only the host's own must never be taken for a container's.
+            if wharfline_kernel::netns::identity(path).is_some() {
+                session.enter(path)?;
+            }
+        }
+        self.detach(&session, &attach.key)
+    }
+
+    /// DEL of one attachment on an open session.
+    pub(super) fn detach(&self, session: &Session, key: &AttachmentKey) -> Result<()> {
+        let held = self.lock_attachment(session.state(), key)?;
+        let mut failures = Vec::new();
+        failures.extend(tables::heal(session).err());
+        failures.extend(self.tear_down(session, key).err());
+        // After the link: an address given back earlier could be somebody else's while ours still answers for it.
+        failures.extend(self.ipam.release().err());
+        if failures.is_empty() {
+            failures.extend(self.leave_network(session, &key.network).err());
+        }
+        failures.extend(held.release().err());
+        Error::all(failures).map_or(Ok(()), Err)
+    }
+
+    /// Deletes what the attachment consists of, and its record if nothing failed.
+    pub(super) fn tear_down(&self, session: &Session, key: &AttachmentKey) -> Result<()> {
+        let record = Record::read(session.state(), self.driver.name(), key)?;
+        let targets = self.driver.teardown(self.config, key, record.as_ref());
+        let tag = key.tag();
+        let failures: Vec<Error> = targets
+            .iter()
+            .filter_map(|target| remove(session, target, Some(&tag)).err())
+            .collect();
+        match Error::all(failures) {
+            Some(failure) => Err(failure.within(format!("delete {key}"))),
+            None if record.is_some() => Record::remove(session.state(), self.driver.name(), key),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a network's attachments share: noted when the first comes, removed when the last goes.
+
+use wharfline_spec::names::NetworkName;
+
+use super::Engine;
+use crate::driver::Driver;
+use crate::error::{Error, Result};
+use crate::lock::{Lock, Mode};
+use crate::plan::{Plan, Target};
+use crate::record::{Record, SharedNote};
+use crate::remove::remove;
+use crate::session::Session;
+use crate::state::HostState;
+
+impl<D: Driver> Engine<'_, D> {
+    /// Keeps the network from being removed while an attachment joins it, and notes what the plan shares.
+    pub(super) fn keep_network(
+        &self,
+        session: &Session,
+        network: &NetworkName,
+        plan: &Plan,
+    ) -> Result<Lock> {
+        let state = session.state();
+        let kept = Lock::acquire(&self.network_lock(state, network), Mode::Shared)?;
+        let plugin = self.driver.name();
+        let mut note = SharedNote::read(state, plugin, network)?;
+        if note.include(&plan.shared) {
+            // Rare: the network's first attachment, or the first of another subnet.
+            let _alone = Lock::acquire(&state.lock("shared"), Mode::Exclusive)?;
+            let mut note = SharedNote::read(state, plugin, network)?;
+            note.include(&plan.shared);
+            note.write(state, plugin, network)?;
+        }
+        Ok(kept)
+    }
+
+    /// Removes what the network shared, if this was its last attachment. If one is just joining, it stays.
+    pub(super) fn leave_network(&self, session: &Session, network: &NetworkName) -> Result<()> {
+        let state = session.state();
+        let plugin = self.driver.name();
+        if Record::any(state, plugin, network)? {
+            return Ok(());
+        }
+        let path = self.network_lock(state, network);
+        let Some(alone) = Lock::try_acquire(&path, Mode::Exclusive)? else {
+            return Ok(());
+        };
+        if Record::any(state, plugin, network)? {
+            return Ok(());
+        }
+        let _notes = Lock::acquire(&state.lock("shared"), Mode::Exclusive)?;
+        let mut targets = SharedNote::read(state, plugin, network)?.targets;
+        let others = SharedNote::of_others(state, plugin, network)?;
+        for target in &mut targets {
+            keep_what_others_share(target, &others);
+        }
+        let failures: Vec<Error> = targets
+            .iter()
+            .filter_map(|target| remove(session, target, None).err())
+            .collect();
+        if let Some(failure) = Error::all(failures) {
+            return Err(failure.within(format!("remove what network {network} shared")));
+        }
+        SharedNote::remove(state, plugin, network)?;
+        alone.remove(&path)
+    }
+
+    fn network_lock(&self, state: &HostState, network: &NetworkName) -> std::path::PathBuf {
+        state.lock(&format!("network-{}-{network}", self.driver.name()))
+    }
+}
+
+/// Two networks, or two plugins of one chain, may have shared the same element.
+fn keep_what_others_share(target: &mut Target, others: &[SharedNote]) {
+    if let Target::Elements { elements } = target {
+        elements.retain(|element| !others.iter().any(|note| note.elements().contains(element)));
+    }
+}

@@ -1,0 +1,43 @@
+//! Where addresses come from, as the engine sees it: a lease is taken, given back, checked.
+//! Implemented in process by crates/ipam and by exec in crates/cni; one value serves one request.
+//! It must never be asked for an address while the network's lock is held.
+
+use wharfline_spec::cni::result::CniResult;
+
+use crate::error::Result;
+
+/// The source of one request's addresses.
+pub trait Ipam {
+    /// Takes addresses for the attachment. On failure nothing is taken.
+    fn acquire(&self) -> Result<CniResult>;
+    /// Gives them back; nothing to give back is success.
+    fn release(&self) -> Result<()>;
+    /// Whether the attachment's addresses are still its own.
+    fn check(&self) -> Result<()>;
+    /// Gives back what belongs to no valid attachment of the network.
+    fn gc(&self) -> Result<()>;
+    /// Whether an address could be had now.
+    fn status(&self) -> Result<()>;
+}
+
+/// A network of links only: no address is taken, none is given back.
+#[derive(Debug, Clone, Copy)]
+pub struct NoIpam;
+
+impl Ipam for NoIpam {
+    fn acquire(&self) -> Result<CniResult> {
+        Ok(CniResult::default())
+    }
+    fn release(&self) -> Result<()> {
+        Ok(())
+    }
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+    fn gc(&self) -> Result<()> {
+        Ok(())
+    }
+    fn status(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! MAC addresses in records and golden plans: lower-case text with colons.
+//! serde attributes name this module.
+//! It must never accept what it would not write.
+
+use std::net::IpAddr;
+
+use macaddr::MacAddr6;
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serializer, de};
+use wharfline_spec::cni::mac_text;
+
+/// Writes a MAC.
+pub fn serialize<S: Serializer>(mac: &MacAddr6, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&mac_text(*mac))
+}
+
+/// Reads a MAC.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MacAddr6, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(de::Error::custom)
+}
+
+/// Writes addresses with their MACs.
+pub fn serialize_pairs<S: Serializer>(
+    pairs: &[(IpAddr, MacAddr6)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut list = serializer.serialize_seq(Some(pairs.len()))?;
+    for (ip, mac) in pairs {
+        list.serialize_element(&(ip, mac_text(*mac)))?;
+    }
+    list.end()
+}

@@ -1,0 +1,328 @@
+//! Doing one operation of a plan, and giving its undo back at that moment.
+//! The transaction calls it for every operation of every plugin.
+//! It must never choose: a question that an operation leaves open belongs in the plan.
+
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use wharfline_kernel::bridge_port::PortVlan;
+use wharfline_kernel::link::NewBridge;
+use wharfline_kernel::nft::{Element, Tag};
+use wharfline_kernel::{KernelError, announce, sysctl};
+use wharfline_spec::names::{IfName, VlanId};
+
+use crate::attachment::AttachmentKey;
+use crate::cascade;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Bridge, NsRef, Op, Port};
+use crate::session::Session;
+use crate::tables;
+use crate::undo::Undo;
+use crate::vlan_gateway;
+
+/// How long IPv6 duplicate detection may take: one probe a second (RFC 4862, RetransTimer), and slack.
+const DUPLICATE_DETECTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The VLAN that the kernel puts each new port in.
+pub(crate) const DEFAULT_VLAN: u32 = 1;
+
+/// Does `op` in `ns`; what it made is undone by the value returned.
+pub fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op) -> Result<Undo> {
+    match op {
+        Op::Sysctl {
+            key,
+            value,
+            optional,
+        } => shared(session.ensure_sysctl(ns, key, value, *optional)),
+        Op::KeepRouterAdvertisements => shared(keep_router_advertisements(session, ns)),
+        Op::EnsureBridge(bridge) => shared(ensure_bridge(session, bridge)),
+        Op::EnsureBridgeAddress {
+            bridge,
+            network,
+            force,
+        } => shared(ensure_bridge_address(session, bridge, *network, *force)),
+        Op::EnsureVlanGateway { .. } => shared(vlan_gateway::ensure(session, op)),
+        Op::CreateVeth(veth) => cascade::create_veth(session, veth),
+        Op::AttachPort { link, bridge } => attach_port(session, link, bridge),
+        Op::SetPort(port) => set_port(session, port).map(|()| Undo::Nothing),
+        Op::SetAlias { link, text } => {
+            let index = session.index(ns, link)?;
+            shared(Ok(session.socket(ns)?.set_alias(index, text)?))
+        }
+        Op::SetNeighbour { link, ip, mac } => {
+            let index = session.index(ns, link)?;
+            session.socket(ns)?.set_neighbour(index, *ip, *mac)?;
+            Ok(Undo::Neighbour {
+                ns,
+                link: link.clone(),
+                ip: *ip,
+            })
+        }
+        Op::Announce { link, ip, mac } => {
+            let index = session.index(ns, link)?;
+            shared(Ok(announce::announce(index, *ip, *mac)?))
+        }
+        Op::EnsureElements { elements } => {
+            let tag = Tag::network(key.network.as_str());
+            shared(tables::ensure(session, elements, &tag))
+        }
+        Op::CreateElements { elements } => create_elements(session, key.tag(), elements),
+        Op::AcceptForward => shared(session.with_nft(|nft| nft.accept_forward())),
+        Op::ForgetConnections { elements } => {
+            shared(session.with_nft(|nft| nft.forget_connections(elements)))
+        }
+        Op::EnsureRoute { link, route } => {
+            let index = session.index(ns, link)?;
+            shared(or_present(session.socket(ns)?.add_route(index, route)))
+        }
+        Op::AddAddress {
+            link,
+            network,
+            detect_duplicates,
+        } => {
+            let index = session.index(ns, link)?;
+            session
+                .socket(ns)?
+                .add_address(index, *network, *detect_duplicates)?;
+            Ok(Undo::Address {
+                ns,
+                link: link.clone(),
+                network: *network,
+            })
+        }
+        Op::SetUp { link } => {
+            let index = session.index(ns, link)?;
+            shared(Ok(session.socket(ns)?.set_up(index, true)?))
+        }
+        Op::AwaitDuplicateDetection { link } => {
+            let index = session.index(ns, link)?;
+            let wait = || {
+                wharfline_kernel::duplicate_detection::settle(index, DUPLICATE_DETECTION_DEADLINE)
+            };
+            shared(session.inside(ns, wait))
+        }
+        Op::AddRoute { link, route } => {
+            let index = session.index(ns, link)?;
+            // Another interface's plugin may have set the same default route before: it stays first.
+            or_present(session.socket(ns)?.add_route(index, route))?;
+            Ok(Undo::Route {
+                ns,
+                link: link.clone(),
+                route: route.clone(),
+            })
+        }
+    }
+}
+
+/// What several attachments rely on is not undone with one of them; the network's last one takes it along.
+fn shared(done: Result<()>) -> Result<Undo> {
+    done.map(|()| Undo::Nothing)
+}
+
+pub(crate) fn or_present(done: wharfline_kernel::Result<()>) -> Result<()> {
+    match done {
+        Err(e) if !e.is_present() => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+fn create_elements(session: &Session, tag: Tag, elements: &[Element]) -> Result<Undo> {
+    tables::create(session, elements, &tag)?;
+    Ok(Undo::Elements {
+        elements: elements.to_vec(),
+        tag,
+    })
+}
+
+/// Switching forwarding on makes links deaf to router advertisements unless accept_ra is 2 by then.
+fn keep_router_advertisements(session: &Session, ns: NsRef) -> Result<()> {
+    session.inside(ns, || {
+        if sysctl::read("net/ipv6/conf/all/forwarding").as_deref() != Ok("0") {
+            return Ok(());
+        }
+        let names = sysctl::interfaces("ipv6")
+            .map_err(|e| KernelError::from_io("list interfaces with IPv6", &e))?;
+        for name in names.iter().filter(|n| !matches!(n.as_str(), "all" | "default" | "lo")) {
+            let key = format!("net/ipv6/conf/{name}/accept_ra");
+            if sysctl::read(&key).as_deref() == Ok("1") {
+                sysctl::ensure_if_known(&key, "2")?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn ensure_bridge(session: &Session, bridge: &Bridge) -> Result<()> {
+    let found = match session.link(NsRef::Host, &bridge.name)? {
+        Some(link) => link,
+        None => create_bridge(session, bridge)?,
+    };
+    if found.kind != "bridge" {
+        return Err(Error::config(
+            "bridge",
+            format!("link {} exists and is no bridge but {}", bridge.name, kind_text(&found.kind)),
+        ));
+    }
+    if bridge.vlan_filtering && !found.vlan_filtering {
+        filter_by_vlan(session, bridge, found.index)?;
+    }
+    if bridge.promiscuous && !found.promiscuous {
+        session.host().set_promiscuous(found.index, true)?;
+    }
+    if !found.up {
+        session.host().set_up(found.index, true)?;
+    }
+    Ok(())
+}
+
+fn kind_text(kind: &str) -> &str {
+    if kind.is_empty() { "a physical device" } else { kind }
+}
+
+fn create_bridge(session: &Session, bridge: &Bridge) -> Result<wharfline_kernel::link::Link> {
+    let created = session.host().create_bridge(&NewBridge {
+        name: &bridge.name,
+        mac: bridge.mac,
+        mtu: bridge.mtu,
+        vlan_filtering: bridge.vlan_filtering,
+    });
+    let ours = created.is_ok();
+    or_present(created)?;
+    let link = session
+        .link(NsRef::Host, &bridge.name)?
+        .ok_or_else(|| vanished(&bridge.name))?;
+    if ours && bridge.vlan_filtering && !link.vlan_filtering {
+        // The kernel ignores the attribute where it was built without the feature.
+        session
+            .host()
+            .delete_link(wharfline_kernel::link::LinkKey::Index(link.index))?;
+        return Err(no_vlan_filtering(&bridge.name));
+    }
+    let key = format!("net/ipv6/conf/{}/accept_ra", bridge.name);
+    session.ensure_sysctl(NsRef::Host, &key, "0", true)?;
+    Ok(link)
+}
+
+fn filter_by_vlan(session: &Session, bridge: &Bridge, index: u32) -> Result<()> {
+    // A kernel without the feature either refuses the attribute or ignores it: the read-back tells.
+    let _ = session.host().set_vlan_filtering(index, true);
+    match session.link(NsRef::Host, &bridge.name)? {
+        Some(link) if link.vlan_filtering => Ok(()),
+        _ => Err(no_vlan_filtering(&bridge.name)),
+    }
+}
+
+fn no_vlan_filtering(bridge: &IfName) -> Error {
+    Error::new(
+        ErrorKind::UnsupportedField,
+        format!(
+            "vlan, vlanTrunk: bridge {bridge} cannot filter by VLAN: this kernel lacks CONFIG_BRIDGE_VLAN_FILTERING"
+        ),
+    )
+}
+
+pub(crate) fn vanished(link: &IfName) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!("link {link} vanished while it was being set up"),
+    )
+}
+
+fn ensure_bridge_address(
+    session: &Session,
+    bridge: &IfName,
+    network: IpNetwork,
+    force: bool,
+) -> Result<()> {
+    let index = session.index(NsRef::Host, bridge)?;
+    let present = session.host().addresses(index)?;
+    if present.iter().any(|address| address.network == network) {
+        return Ok(());
+    }
+    let in_the_way = present.iter().filter(|address| {
+        let other = address.network;
+        !address.link_local
+            && match (other, network) {
+                // One IPv4 subnet a bridge; several of IPv6, as long as they do not overlap.
+                (IpNetwork::V4(_), IpNetwork::V4(_)) => true,
+                (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(b),
+                _ => false,
+            }
+    });
+    for address in in_the_way {
+        if !force {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "bridge {bridge} already has the address {}, which is not {network}; forceAddress replaces it",
+                    address.network
+                ),
+            ));
+        }
+        session.host().delete_address(index, address.network)?;
+    }
+    or_present(session.host().add_address(index, network, false))
+}
+
+fn attach_port(session: &Session, link: &IfName, bridge: &IfName) -> Result<Undo> {
+    let port = session
+        .link(NsRef::Host, link)?
+        .ok_or_else(|| Error::new(ErrorKind::InvalidConfig, format!("prevResult: link {link} is not on the host")))?;
+    let bridge_index = session.index(NsRef::Host, bridge)?;
+    match port.controller {
+        Some(controller) if controller == bridge_index => return Ok(Undo::Nothing),
+        Some(_) => {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("link {link} is a port of another bridge than {bridge}"),
+            ));
+        }
+        None => {}
+    }
+    session.host().set_controller(port.index, Some(bridge_index))?;
+    session.host().set_up(port.index, true)?;
+    Ok(Undo::Port { link: link.clone() })
+}
+
+fn set_port(session: &Session, port: &Port) -> Result<()> {
+    let index = session.index(NsRef::Host, &port.link)?;
+    if port.hairpin || port.isolated {
+        session
+            .host()
+            .set_bridge_port(index, port.hairpin, port.isolated)?;
+    }
+    set_vlans(session, index, port)
+}
+
+/// A port with VLANs of its own leaves VLAN 1, unless it is to stay (`preserveDefaultVlan`).
+pub(crate) fn set_vlans(session: &Session, index: u32, port: &Port) -> Result<()> {
+    if !port.has_vlans() {
+        return Ok(());
+    }
+    for vlan in wanted_vlans(port) {
+        session.host().add_port_vlan(index, vlan, false)?;
+    }
+    let default = VlanId::new(DEFAULT_VLAN).map_err(|e| Error::new(ErrorKind::Bug, e.to_string()))?;
+    let asked_for = port.native_vlan == Some(default) || port.trunk.contains(&default);
+    if port.keep_default_vlan || asked_for {
+        return Ok(());
+    }
+    match session.host().delete_port_vlan(index, default) {
+        Err(e) if !e.is_absent() => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The VLANs that a port is to carry, its native one included.
+pub(crate) fn wanted_vlans(port: &Port) -> Vec<PortVlan> {
+    let native = port.native_vlan.map(|id| PortVlan { id, native: true });
+    let tagged = port
+        .trunk
+        .iter()
+        .filter(|id| Some(**id) != port.native_vlan)
+        .map(|id| PortVlan {
+            id: *id,
+            native: false,
+        });
+    native.into_iter().chain(tagged).collect()
+}

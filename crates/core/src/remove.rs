@@ -1,0 +1,80 @@
+//! Deleting one target of a teardown. What is absent counts as deleted, what is foreign stays.
+//! The engine's DEL and GC call it, and the last DEL of a network for what was shared.
+//! It must never stop at the first failure: its callers collect them.
+
+use wharfline_kernel::link::LinkKey;
+use wharfline_kernel::nft::{Element, Tag};
+use wharfline_spec::names::IfName;
+
+use crate::cascade;
+use crate::error::Result;
+use crate::plan::{NsRef, Target};
+use crate::session::Session;
+use crate::tables;
+use crate::undo::{delete_link, detach, or_absent, with_link};
+
+/// Deletes `target`. Elements go only if they bear `owner`'s mark; with `None`, whoever's they are.
+pub fn remove(session: &Session, target: &Target, owner: Option<&Tag>) -> Result<()> {
+    tracing::debug!(?target, "remove");
+    match target {
+        Target::Link { name, mac } => {
+            let bridge = controller_of(session, name)?;
+            delete_link(session, name, *mac)?;
+            cascade::port_was_freed(session, bridge)
+        }
+        Target::Port { link, bridge } => detach_from(session, link, bridge),
+        Target::Neighbour { link, ip } => with_link(session, NsRef::Host, link, |host, index| {
+            host.delete_neighbour(index, *ip)
+        }),
+        Target::Route { link, route } => with_link(session, NsRef::Host, link, |host, index| {
+            host.delete_route(index, route)
+        }),
+        Target::Elements { elements } => session.with_nft(|nft| nft.delete(elements, owner)),
+        Target::MarkedElements { tag } => delete_marked(session, tag),
+        Target::Bridge { name } => delete_empty_bridge(session, name),
+        Target::ContainerLinkDown { link } => set_down(session, link),
+    }
+}
+
+fn controller_of(session: &Session, name: &IfName) -> Result<Option<u32>> {
+    Ok(session
+        .link(NsRef::Host, name)?
+        .and_then(|link| link.controller))
+}
+
+fn detach_from(session: &Session, link: &IfName, bridge: &IfName) -> Result<()> {
+    let Some(bridge) = session.link(NsRef::Host, bridge)? else {
+        return Ok(());
+    };
+    match controller_of(session, link)? {
+        Some(controller) if controller == bridge.index => detach(session, link),
+        _ => Ok(()),
+    }
+}
+
+fn delete_marked(session: &Session, tag: &Tag) -> Result<()> {
+    let marked = tables::marked(session, |_, owner| owner == tag)?;
+    let elements: Vec<Element> = marked.into_iter().map(|(element, _)| element).collect();
+    session.with_nft(|nft| nft.delete(&elements, Some(tag)))
+}
+
+fn delete_empty_bridge(session: &Session, name: &IfName) -> Result<()> {
+    let Some(bridge) = session.link(NsRef::Host, name)? else {
+        return Ok(());
+    };
+    if bridge.kind != "bridge" || !session.host().ports(bridge.index)?.is_empty() {
+        return Ok(());
+    }
+    session.forget(NsRef::Host, name);
+    or_absent(session.host().delete_link(LinkKey::Index(bridge.index)))
+}
+
+fn set_down(session: &Session, link: &IfName) -> Result<()> {
+    if session.container_netns().is_err() {
+        // The namespace is gone, and the link with it.
+        return Ok(());
+    }
+    with_link(session, NsRef::Container, link, |container, index| {
+        container.set_up(index, false)
+    })
+}

@@ -1,0 +1,187 @@
+//! The open sockets of one verb: the host's rtnetlink, the container's, and nfnetlink when it is needed.
+//! The engine opens one per verb; drivers observe through it, operations are performed on it.
+//! It must never leave the caller's thread in another namespace.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use wharfline_kernel::link::{Link, LinkKey};
+use wharfline_kernel::nft::Nft;
+use wharfline_kernel::{KernelError, Netns, RouteSocket, route_socket, sysctl};
+use wharfline_spec::names::IfName;
+
+use crate::driver::Sandbox;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::NsRef;
+use crate::state::HostState;
+
+/// Everything that one verb holds open.
+pub struct Session {
+    runtime: Arc<Runtime>,
+    host: RouteSocket,
+    host_netns: Netns,
+    container: Option<Container>,
+    nft: OnceCell<RefCell<Nft>>,
+    nft_changed: Cell<bool>,
+    state: HostState,
+    indices: RefCell<HashMap<(NsRef, IfName), u32>>,
+}
+
+struct Container {
+    netns: Netns,
+    socket: RouteSocket,
+}
+
+impl Session {
+    /// Opens the host's socket; the host is the namespace of the calling thread.
+    pub fn open() -> Result<Self> {
+        let runtime = route_socket::runtime()?;
+        let host = RouteSocket::open(&runtime)?;
+        let host_netns = Netns::current()?;
+        let state = HostState::of(Path::new(crate::state::RUN_DIR), host_netns.id().ino);
+        Ok(Self {
+            runtime,
+            host,
+            host_netns,
+            container: None,
+            nft: OnceCell::new(),
+            nft_changed: Cell::new(false),
+            state,
+            indices: RefCell::default(),
+        })
+    }
+
+    /// Opens the container's namespace at `path` and a socket in it.
+    ///
+    /// Errors: [`ErrorKind::BadNetns`] where there is none, or where it is the host's own.
+    pub fn enter(&mut self, path: &Path) -> Result<Sandbox> {
+        let unusable = |e: KernelError| Error::new(ErrorKind::BadNetns, e.to_string());
+        let netns = Netns::open(path).map_err(unusable)?;
+        if netns.id() == self.host_netns.id() {
+            return Err(Error::new(
+                ErrorKind::BadNetns,
+                format!(
+                    "network namespace {} is the host's own: a container needs one of its own",
+                    path.display()
+                ),
+            ));
+        }
+        let runtime = &self.runtime;
+        let socket = netns.enter(|| RouteSocket::open(runtime)).map_err(unusable)?;
+        let sandbox = Sandbox {
+            path: path.to_owned(),
+            id: netns.id(),
+        };
+        self.container = Some(Container { netns, socket });
+        Ok(sandbox)
+    }
+
+    /// The host's run-time state.
+    pub fn state(&self) -> &HostState {
+        &self.state
+    }
+
+    /// The host's socket.
+    pub fn host(&self) -> &RouteSocket {
+        &self.host
+    }
+
+    /// The container's namespace.
+    pub fn container_netns(&self) -> Result<&Netns> {
+        Ok(&self.container()?.netns)
+    }
+
+    /// The socket of a namespace.
+    pub fn socket(&self, ns: NsRef) -> Result<&RouteSocket> {
+        match ns {
+            NsRef::Host => Ok(&self.host),
+            NsRef::Container => Ok(&self.container()?.socket),
+        }
+    }
+
+    fn container(&self) -> Result<&Container> {
+        self.container.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Bug,
+                "an operation in the container before its namespace was opened",
+            )
+        })
+    }
+
+    /// Runs `work` on the nfnetlink socket, opened at first use.
+    pub fn with_nft<T>(
+        &self,
+        work: impl FnOnce(&mut Nft) -> wharfline_kernel::Result<T>,
+    ) -> Result<T> {
+        if self.nft.get().is_none() {
+            let opened = RefCell::new(Nft::open()?);
+            // Nobody else can have set it: a session belongs to one thread.
+            let _ = self.nft.set(opened);
+        }
+        let Some(nft) = self.nft.get() else {
+            return Err(Error::new(ErrorKind::Bug, "the nfnetlink socket was not kept"));
+        };
+        Ok(work(&mut nft.borrow_mut())?)
+    }
+
+    /// The link, freshly looked up.
+    pub fn link(&self, ns: NsRef, name: &IfName) -> Result<Option<Link>> {
+        let link = self.socket(ns)?.link(LinkKey::Name(name))?;
+        let mut indices = self.indices.borrow_mut();
+        match &link {
+            Some(found) => indices.insert((ns, name.clone()), found.index),
+            None => indices.remove(&(ns, name.clone())),
+        };
+        Ok(link)
+    }
+
+    /// The link's index, looked up once per verb.
+    pub fn index(&self, ns: NsRef, name: &IfName) -> Result<u32> {
+        if let Some(index) = self.indices.borrow().get(&(ns, name.clone())) {
+            return Ok(*index);
+        }
+        let link = self.socket(ns)?.expect_link(name)?;
+        self.indices
+            .borrow_mut()
+            .insert((ns, name.clone()), link.index);
+        Ok(link.index)
+    }
+
+    /// Forgets a looked-up index, because the link is being deleted.
+    pub fn forget(&self, ns: NsRef, name: &IfName) {
+        self.indices.borrow_mut().remove(&(ns, name.clone()));
+    }
+
+    /// Reads a kernel parameter in a namespace; `None` where the kernel lacks it.
+    pub fn read_sysctl(&self, ns: NsRef, key: &str) -> Result<Option<String>> {
+        let read = || match sysctl::read(key) {
+            Err(e) if e.is_absent() => Ok(None),
+            other => other.map(Some),
+        };
+        self.inside(ns, read)
+    }
+
+    /// Writes a kernel parameter in a namespace unless it has the value.
+    pub fn ensure_sysctl(&self, ns: NsRef, key: &str, value: &str, optional: bool) -> Result<()> {
+        let write = || match optional {
+            true => sysctl::ensure_if_known(key, value),
+            false => sysctl::ensure(key, value),
+        };
+        self.inside(ns, write).map(drop)
+    }
+
+    /// Runs `work` inside a namespace: on this thread for the host's, on another for the container's.
+    pub fn inside<T: Send>(
+        &self,
+        ns: NsRef,
+        work: impl FnOnce() -> wharfline_kernel::Result<T> + Send,
+    ) -> Result<T> {
+        match ns {
+            NsRef::Host => Ok(work()?),
+            NsRef::Container => Ok(self.container()?.netns.enter(work)?),
+        }
+    }
+}

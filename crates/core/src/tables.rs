@@ -1,0 +1,116 @@
+//! Our nftables tables as the engine uses them: laid before the first element, healed when somebody flushed them.
+//! Operations call it before they add elements; every verb heals through it.
+//! It must never run nft while the tables stand.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use wharfline_kernel::nft::{Element, Standing, Table, Tag};
+
+use crate::error::{Error, Result};
+use crate::lock::{Lock, Mode};
+use crate::record::{Record, SharedNote};
+use crate::session::Session;
+use crate::state;
+
+/// Adds elements that others may have added before.
+pub fn ensure(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> {
+    stand(session, elements)?;
+    session.with_nft(|nft| nft.ensure(elements, tag))
+}
+
+/// Adds elements of one attachment; a key that is taken is refused.
+pub fn create(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> {
+    stand(session, elements)?;
+    session.with_nft(|nft| nft.create(elements, tag))
+}
+
+/// Makes sure that the tables which `elements` live in stand.
+fn stand(session: &Session, elements: &[Element]) -> Result<()> {
+    let tables: BTreeSet<Table> = elements.iter().map(Element::table).collect();
+    remember(session, &tables)?;
+    for table in &tables {
+        if session.with_nft(|nft| nft.verify(table))? != Standing::Sealed {
+            lay(session, table)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lays anew what was flushed or altered since. Costs one file look-up where nothing of ours is in nftables.
+pub fn heal(session: &Session) -> Result<()> {
+    for table in remembered(session)? {
+        if session.with_nft(|nft| nft.verify(&table))? != Standing::Sealed {
+            lay(session, &table)?;
+        }
+    }
+    Ok(())
+}
+
+/// The attachments' own elements that no record tells of, by their marks; `is_stale` judges each owner.
+pub fn marked(session: &Session, is_stale: impl Fn(&Element, &Tag) -> bool) -> Result<Vec<(Element, Tag)>> {
+    let mut found = Vec::new();
+    for table in known(session)? {
+        let all = session.with_nft(|nft| nft.dump(&table))?;
+        found.extend(all.into_iter().filter(|(element, tag)| is_stale(element, tag)));
+    }
+    Ok(found)
+}
+
+/// Every table that may hold something of ours, whether a note says so or not.
+fn known(session: &Session) -> Result<BTreeSet<Table>> {
+    let mut tables: BTreeSet<Table> = remembered(session)?.into_iter().collect();
+    tables.extend([Table::Main, Table::Bridge]);
+    Ok(tables)
+}
+
+fn lay(session: &Session, table: &Table) -> Result<()> {
+    // nft(8) takes some 5 ms: two hundred verbs that find the table gone at once lay it once.
+    let _alone = Lock::acquire(&session.state().lock("nftables"), Mode::Exclusive)?;
+    let elements = elements_of(session, table)?;
+    session.with_nft(|nft| nft.lay(table, &elements)).map(drop)
+}
+
+/// Every element that a record or a note of this host says is in `table`.
+fn elements_of(session: &Session, table: &Table) -> Result<Vec<(Element, Tag)>> {
+    let mut elements = Vec::new();
+    for record in Record::all(session.state())? {
+        let tag = record.key().tag();
+        elements.extend(record.elements().into_iter().map(|element| (element, tag)));
+    }
+    for (network, note) in SharedNote::all(session.state())? {
+        let tag = Tag::network(&network);
+        elements.extend(note.elements().into_iter().map(|element| (element, tag)));
+    }
+    elements.retain(|(element, _)| element.table() == *table);
+    // Two networks may share an element; the kernel takes it once.
+    let mut seen = BTreeSet::new();
+    elements.retain(|(element, _)| seen.insert(element.clone()));
+    Ok(elements)
+}
+
+fn note(session: &Session) -> PathBuf {
+    session.state().note("tables.json")
+}
+
+fn remembered(session: &Session) -> Result<Vec<Table>> {
+    match fs::read(note(session)) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::io("read the note of our tables", e)),
+    }
+}
+
+fn remember(session: &Session, tables: &BTreeSet<Table>) -> Result<()> {
+    let before = remembered(session)?;
+    if tables.iter().all(|table| before.contains(table)) {
+        return Ok(());
+    }
+    let _alone = Lock::acquire(&session.state().lock("shared"), Mode::Exclusive)?;
+    let mut all: BTreeSet<Table> = remembered(session)?.into_iter().collect();
+    all.extend(tables.iter().cloned());
+    let text = serde_json::to_vec(&all)
+        .map_err(|e| Error::io("write the note of our tables", std::io::Error::other(e)))?;
+    state::write_whole(&note(session), &text)
+}

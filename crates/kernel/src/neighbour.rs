@@ -1,0 +1,79 @@
+//! Permanent neighbour entries: who has which address, without asking the wire.
+//! `core`'s operations keep one per container address on the bridge.
+//! It must never delete an entry whose MAC is another's.
+
+use std::net::IpAddr;
+
+use macaddr::MacAddr6;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use nix::errno::Errno;
+
+use crate::address::family;
+use crate::error::Result;
+use crate::route_socket::RouteSocket;
+
+impl RouteSocket {
+    /// Makes `ip` on link `link` known to be at `mac`, whatever was known before. Permanent entries are exempt from
+    /// gc_thresh3 (net/core/neighbour.c, neigh_forced_gc), so more than 1,024 of them stay reachable.
+    pub fn set_neighbour(&self, link: u32, ip: IpAddr, mac: MacAddr6) -> Result<()> {
+        let mut message = neighbour_message(link, ip);
+        message.header.state = NeighbourState::Permanent;
+        message
+            .attributes
+            .push(NeighbourAttribute::LinkLayerAddress(mac.as_bytes().to_vec()));
+        self.change(
+            Message::NewNeighbour(message),
+            NLM_F_CREATE | NLM_F_REPLACE,
+            || format!("set neighbour {ip} at {mac} on link {link}"),
+        )
+    }
+
+    /// Forgets `ip` on link `link`.
+    pub fn delete_neighbour(&self, link: u32, ip: IpAddr) -> Result<()> {
+        let message = neighbour_message(link, ip);
+        self.change(Message::DelNeighbour(message), 0, || {
+            format!("delete neighbour {ip} from link {link}")
+        })
+    }
+
+    /// The MAC at which `ip` is known on link `link`, whatever the entry's state.
+    pub fn neighbour(&self, link: u32, ip: IpAddr) -> Result<Option<MacAddr6>> {
+        let message = neighbour_message(link, ip);
+        let answer = self.get(Message::GetNeighbour(message), || {
+            format!("look up neighbour {ip} on link {link}")
+        });
+        match answer {
+            Ok(Message::NewNeighbour(entry)) => Ok(mac_of(&entry)),
+            Ok(_) => Ok(None),
+            Err(e) if e.is_absent() || e.errno() == Errno::EINVAL => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn neighbour_message(link: u32, ip: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(ip);
+    message.header.ifindex = link;
+    let destination = match ip {
+        IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
+        IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
+    };
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(destination));
+    message
+}
+
+fn mac_of(entry: &NeighbourMessage) -> Option<MacAddr6> {
+    entry.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => {
+            <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr6::from)
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,50 @@
+//! Kernel parameters below /proc/sys/net of the calling thread's network namespace.
+//! The engine's operations read and write through it, inside `Netns::enter` for a container.
+//! It must never write a value that is there already: some writes (ip_forward) reset others.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::{KernelError, Result};
+
+/// Reads the parameter at `key`, a path below /proc/sys such as "net/ipv4/ip_forward".
+pub fn read(key: &str) -> Result<String> {
+    fs::read_to_string(file(key))
+        .map(|text| text.trim_end().to_owned())
+        .map_err(|e| KernelError::from_io(format!("read sysctl {key}"), &e))
+}
+
+/// Writes `value` unless it is there; tells the former value if it was another.
+///
+/// Errors: EROFS or EACCES where /proc/sys is read-only, ENOENT where the kernel lacks the parameter.
+pub fn ensure(key: &str, value: &str) -> Result<Option<String>> {
+    let before = read(key)?;
+    if before == value {
+        return Ok(None);
+    }
+    fs::write(file(key), value)
+        .map_err(|e| KernelError::from_io(format!("write sysctl {key} = {value}"), &e))?;
+    Ok(Some(before))
+}
+
+/// Like [`ensure`], but a kernel without the parameter (no IPv6, say) counts as done.
+pub fn ensure_if_known(key: &str, value: &str) -> Result<Option<String>> {
+    match ensure(key, value) {
+        Err(e) if e.errno() == nix::errno::Errno::ENOENT => Ok(None),
+        other => other,
+    }
+}
+
+/// Names of the interfaces that have a folder under net/`family`/conf.
+pub fn interfaces(family: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(file(&format!("net/{family}/conf")))? {
+        names.extend(entry?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+fn file(key: &str) -> PathBuf {
+    PathBuf::from("/proc/sys").join(key)
+}
