@@ -1,0 +1,221 @@
+//! A hash table on pages: from the holder of a lease to its addresses.
+//! Part of the index; makes release and the check for duplicates independent of the number of leases.
+//! Must never be trusted without the index's stamp, nor believed without reading the lease it points to.
+
+use std::io;
+
+use super::pages::{PAGE, Pages};
+use crate::address::Addr;
+
+/// Bytes of a slot: hash of the holder (8), address (16), 1 when in use (1), rest unused.
+const SLOT: usize = 32;
+const SLOTS_PER_PAGE: u64 = (PAGE / SLOT) as u64;
+/// The table begins after the page that the index keeps for its own heading.
+const FIRST_PAGE: u64 = 1;
+/// Slots of an empty table; always a power of two.
+const SMALLEST: u64 = SLOTS_PER_PAGE;
+
+/// One lease as the index knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// [`crate::lease::Holder::hash64`] of the holder.
+    pub(super) hash: u64,
+    /// The address.
+    pub(super) addr: Addr,
+}
+
+/// The table: open addressing, linear probing, no gravestones.
+#[derive(Debug)]
+pub(super) struct Owners {
+    pages: Pages,
+    slots: u64,
+    used: u64,
+}
+
+impl Owners {
+    /// An empty table in memory with room for `leases` entries.
+    pub(super) fn with_room_for(leases: usize) -> Owners {
+        let slots = (leases as u64)
+            .saturating_mul(2)
+            .next_power_of_two()
+            .max(SMALLEST);
+        Owners {
+            pages: Pages::default(),
+            slots,
+            used: 0,
+        }
+    }
+
+    /// The table that stands in `pages` with the sizes from its heading.
+    pub(super) fn stored(pages: Pages, slots: u64, used: u64) -> Option<Owners> {
+        let is_sane = slots.is_power_of_two() && slots >= SMALLEST && used < slots;
+        is_sane.then_some(Owners { pages, slots, used })
+    }
+
+    /// Slots and entries, for the heading.
+    pub(super) fn sizes(&self) -> (u64, u64) {
+        (self.slots, self.used)
+    }
+
+    /// The pages, of which the first is not the table's.
+    pub(super) fn pages(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    /// The addresses under a hash.
+    pub(super) fn find(&mut self, hash: u64) -> io::Result<Vec<Addr>> {
+        let mut found = Vec::new();
+        let mut at = self.home(hash);
+        while let Some(slot) = self.read(at)? {
+            if slot.hash == hash {
+                found.push(slot.addr);
+            }
+            at = self.after(at);
+        }
+        Ok(found)
+    }
+
+    /// Adds an entry.
+    pub(super) fn insert(&mut self, slot: Slot) -> io::Result<()> {
+        // Three quarters: probes stay short and an empty slot always ends them.
+        if (self.used + 1) * 4 > self.slots * 3 {
+            self.grow()?;
+        }
+        let mut at = self.home(slot.hash);
+        while self.read(at)?.is_some() {
+            at = self.after(at);
+        }
+        self.used += 1;
+        self.write(at, Some(slot))
+    }
+
+    /// Removes an entry; tells whether it was there.
+    pub(super) fn remove(&mut self, gone: Slot) -> io::Result<bool> {
+        let mut hole = self.home(gone.hash);
+        loop {
+            match self.read(hole)? {
+                None => return Ok(false),
+                Some(slot) if slot == gone => break,
+                Some(_) => hole = self.after(hole),
+            }
+        }
+        self.used -= 1;
+        self.close_gap(hole)?;
+        Ok(true)
+    }
+
+    /// All entries.
+    pub(super) fn all(&mut self) -> io::Result<Vec<Slot>> {
+        let mut all = Vec::with_capacity(usize::try_from(self.used).unwrap_or(0));
+        for at in 0..self.slots {
+            all.extend(self.read(at)?);
+        }
+        Ok(all)
+    }
+
+    /// Moves later entries of the same run forward so that none becomes unreachable.
+    fn close_gap(&mut self, mut hole: u64) -> io::Result<()> {
+        let mut at = self.after(hole);
+        while let Some(slot) = self.read(at)? {
+            let from_home = at.wrapping_sub(self.home(slot.hash)) & (self.slots - 1);
+            let from_hole = at.wrapping_sub(hole) & (self.slots - 1);
+            if from_home >= from_hole {
+                self.write(hole, Some(slot))?;
+                hole = at;
+            }
+            at = self.after(at);
+        }
+        self.write(hole, None)
+    }
+
+    /// Twice the slots, in new pages; the caller's file is written anew.
+    fn grow(&mut self) -> io::Result<()> {
+        let mut wider = Owners {
+            pages: Pages::default(),
+            slots: self.slots * 2,
+            used: 0,
+        };
+        for slot in self.all()? {
+            wider.insert(slot)?;
+        }
+        *self = wider;
+        Ok(())
+    }
+
+    fn home(&self, hash: u64) -> u64 {
+        hash & (self.slots - 1)
+    }
+
+    fn after(&self, at: u64) -> u64 {
+        (at + 1) & (self.slots - 1)
+    }
+
+    fn read(&mut self, at: u64) -> io::Result<Option<Slot>> {
+        let page = self.pages.get(FIRST_PAGE + at / SLOTS_PER_PAGE)?;
+        let slot = &page[offset(at)..offset(at) + SLOT];
+        let (Some((hash, rest)), 1) = (slot.split_first_chunk::<8>(), slot[24]) else {
+            return Ok(None);
+        };
+        let Some((addr, _)) = rest.split_first_chunk::<16>() else {
+            return Ok(None);
+        };
+        let (hash, addr) = (u64::from_le_bytes(*hash), u128::from_le_bytes(*addr));
+        Ok(Some(Slot {
+            hash,
+            addr: Addr::from_number(addr),
+        }))
+    }
+
+    fn write(&mut self, at: u64, slot: Option<Slot>) -> io::Result<()> {
+        let page = self.pages.change(FIRST_PAGE + at / SLOTS_PER_PAGE)?;
+        let place = &mut page[offset(at)..offset(at) + SLOT];
+        place.fill(0);
+        if let Some(slot) = slot {
+            place[..8].copy_from_slice(&slot.hash.to_le_bytes());
+            place[8..24].copy_from_slice(&slot.addr.number().to_le_bytes());
+            place[24] = 1;
+        }
+        Ok(())
+    }
+}
+
+fn offset(at: u64) -> usize {
+    (at % SLOTS_PER_PAGE) as usize * SLOT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Few different hashes, so that runs collide, wrap around and are closed in every way.
+        #[test]
+        fn the_table_agrees_with_a_list(steps in proptest::collection::vec((any::<bool>(), 0u64..6, 0u128..300), 0..600)) {
+            let mut table = Owners::with_room_for(0);
+            let mut truth: Vec<Slot> = Vec::new();
+            for (add, hash, addr) in steps {
+                let slot = Slot { hash: hash.wrapping_mul(125), addr: Addr::from_number(addr) };
+                let known = truth.iter().position(|s| *s == slot);
+                if add {
+                    if known.is_none() {
+                        table.insert(slot).unwrap();
+                        truth.push(slot);
+                    }
+                } else {
+                    prop_assert_eq!(table.remove(slot).unwrap(), known.is_some());
+                    if let Some(index) = known { truth.swap_remove(index); }
+                }
+            }
+            for hash in (0..6u64).map(|h| h.wrapping_mul(125)) {
+                let mut found = table.find(hash).unwrap();
+                let mut expected: Vec<Addr> = truth.iter().filter(|s| s.hash == hash).map(|s| s.addr).collect();
+                found.sort();
+                expected.sort();
+                prop_assert_eq!(found, expected);
+            }
+            prop_assert_eq!(table.all().unwrap().len(), truth.len());
+            prop_assert_eq!(table.sizes().1, truth.len() as u64);
+        }
+    }
+}
