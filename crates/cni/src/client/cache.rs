@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Map, Value, json};
 use wharfline_spec::cni::{CniResult, ConfList, Version};
@@ -13,6 +14,9 @@ use wharfline_spec::{BadField, Fields, NetworkName};
 use super::{Attach, ClientError, base64};
 
 const KIND: &str = "cniCacheV1";
+
+/// Drafts that this process has begun: each has a name of its own.
+static DRAFTS: AtomicU32 = AtomicU32::new(0);
 
 /// One cached attachment: what a runtime attached, and what the plugins answered.
 #[derive(Debug, Clone)]
@@ -32,18 +36,22 @@ pub struct CachedAttachment {
 /// The folder `results` below a cache directory.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
+    root: PathBuf,
     dir: PathBuf,
 }
 
 impl Cache {
     pub(super) fn below(cache_dir: PathBuf) -> Cache {
+        let dir = cache_dir.join("results");
         Cache {
-            dir: cache_dir.join("results"),
+            root: cache_dir,
+            dir,
         }
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
+    /// The cache directory, which also holds our lock: libcni takes every file of `results` for a result.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     fn file(&self, network: &NetworkName, attach: &Attach) -> PathBuf {
@@ -60,8 +68,11 @@ impl Cache {
     ) -> Result<(), ClientError> {
         let file = self.file(&list.name, attach);
         let document = document(list, attach, result).to_string();
-        // libcni lists every file here, so ours is invisible to it (no kind) until it is renamed.
-        let draft = self.dir.join(format!(".{}.draft", std::process::id()));
+        // Beside `results`, where no runtime takes what a killed process left for a result.
+        let serial = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = self
+            .root
+            .join(format!(".draft-{}-{serial}", std::process::id()));
         std::fs::create_dir_all(&self.dir).map_err(|e| ClientError::io("make", &self.dir, e))?;
         let written = write_private(&draft, document.as_bytes());
         let published = written.and_then(|()| std::fs::rename(&draft, &file));
@@ -109,10 +120,7 @@ impl Cache {
         let mut files = Vec::new();
         for entry in entries {
             let path = entry.map_err(failed)?.path();
-            let is_draft = path
-                .file_name()
-                .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
-            if !is_draft && path.is_file() {
+            if path.is_file() {
                 files.push(path);
             }
         }

@@ -18,7 +18,7 @@ impl Client {
     /// # Errors
     /// The first plugin that refuses. The caller must DEL then, too (SPEC, "Lifecycle & Ordering").
     pub fn add(&self, list: &ConfList, attach: &Attach) -> Result<CniResult, ClientError> {
-        let _held = lock::shared(self.cache.dir())?;
+        let _held = lock::shared(self.cache.root())?;
         let mut result = None;
         for plugin in &list.plugins {
             let conf = derive(list, plugin, result.as_ref(), Some(attach));
@@ -41,7 +41,7 @@ impl Client {
     /// # Errors
     /// The first plugin that refuses; the cached result stays for the next DEL.
     pub fn del(&self, list: &ConfList, attach: &Attach) -> Result<(), ClientError> {
-        let _held = lock::shared(self.cache.dir())?;
+        let _held = lock::shared(self.cache.root())?;
         self.del_unlocked(list, attach)
     }
 
@@ -93,7 +93,7 @@ impl Client {
         if list.disable_gc {
             return Ok(());
         }
-        let _held = lock::exclusive(self.cache.dir())?;
+        let _held = lock::exclusive(self.cache.root())?;
         let mut failed = Vec::new();
         for stale in self.stale(&list.name, valid)? {
             failed.extend(self.del_unlocked(list, &stale.attach).err());
