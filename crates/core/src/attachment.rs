@@ -32,7 +32,10 @@ impl AttachmentKey {
 
     /// The text beside the link's host end, for people and for finding it again.
     pub fn alias(&self) -> String {
-        format!("wharfline {} {} {}", self.network, self.container, self.ifname)
+        format!(
+            "wharfline {} {} {}",
+            self.network, self.container, self.ifname
+        )
     }
 
     /// The identity that an alias of ours tells.

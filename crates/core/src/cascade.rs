@@ -6,10 +6,10 @@
 //! that one is kept for the cascade, which costs nothing to find out, however many ports there are.
 
 use nix::errno::Errno;
-use wharfline_kernel::link::{Link, LinkKey, NewBridge, VethPair};
-use wharfline_kernel::nft::Element;
 use wharfline_kernel::KernelError;
 use wharfline_kernel::hash::stable_hash;
+use wharfline_kernel::link::{Link, LinkKey, NewBridge, VethPair};
+use wharfline_kernel::nft::Element;
 use wharfline_spec::names::IfName;
 
 use crate::attachment::{bridge_mac, derived_name};
@@ -49,7 +49,7 @@ pub fn members_noted(session: &Session, bridge: &IfName) -> u32 {
 }
 
 /// Creates the pair on the first member that is known to have a port left.
-pub fn create_veth(session: &Session, veth: &Veth) -> Result<Undo> {
+pub(crate) fn create_veth(session: &Session, veth: &Veth) -> Result<Undo> {
     let members = Members {
         session,
         bridge: &veth.bridge,
@@ -121,7 +121,7 @@ fn full_error(bridge: &IfName, refusal: KernelError) -> Error {
 }
 
 /// Takes note that a port of the bridge with index `controller` is free; a member without endpoints goes.
-pub fn port_was_freed(session: &Session, controller: Option<u32>) -> Result<()> {
+pub(crate) fn port_was_freed(session: &Session, controller: Option<u32>) -> Result<()> {
     // Nothing was ever cascaded on this host: the usual case, at the price of one stat(2).
     let Some(index) = controller else {
         return Ok(());

@@ -148,9 +148,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("locks/one");
         let held = Lock::acquire(&path, Mode::Exclusive).expect("free");
-        assert!(Lock::try_acquire(&path, Mode::Shared).expect("asked").is_none());
+        assert!(
+            Lock::try_acquire(&path, Mode::Shared)
+                .expect("asked")
+                .is_none()
+        );
         drop(held);
-        assert!(Lock::try_acquire(&path, Mode::Shared).expect("asked").is_some());
+        assert!(
+            Lock::try_acquire(&path, Mode::Shared)
+                .expect("asked")
+                .is_some()
+        );
     }
 
     #[test]

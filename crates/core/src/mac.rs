@@ -10,19 +10,21 @@ use serde::{Deserialize, Deserializer, Serializer, de};
 use wharfline_spec::cni::mac_text;
 
 /// Writes a MAC.
-pub fn serialize<S: Serializer>(mac: &MacAddr6, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(mac: &MacAddr6, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&mac_text(*mac))
 }
 
 /// Reads a MAC.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MacAddr6, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<MacAddr6, D::Error> {
     String::deserialize(deserializer)?
         .parse()
         .map_err(de::Error::custom)
 }
 
 /// Writes addresses with their MACs.
-pub fn serialize_pairs<S: Serializer>(
+pub(crate) fn serialize_pairs<S: Serializer>(
     pairs: &[(IpAddr, MacAddr6)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use wharfline_kernel::bridge_port::PortVlan;
 use wharfline_kernel::link::NewBridge;
-use wharfline_kernel::nft::{Element, Tag};
+use wharfline_kernel::nft::{Element, Search, Tag};
 use wharfline_kernel::{KernelError, announce, sysctl};
 use wharfline_spec::names::{IfName, VlanId};
 
@@ -27,7 +27,7 @@ const DUPLICATE_DETECTION_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) const DEFAULT_VLAN: u32 = 1;
 
 /// Does `op` in `ns`; what it made is undone by the value returned.
-pub fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op) -> Result<Undo> {
+pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op) -> Result<Undo> {
     match op {
         Op::Sysctl {
             key,
@@ -67,9 +67,9 @@ pub fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op) -> Re
             shared(tables::ensure(session, elements, &tag))
         }
         Op::CreateElements { elements } => create_elements(session, key.tag(), elements),
-        Op::AcceptForward => shared(session.with_nft(|nft| nft.accept_forward())),
+        Op::LetThrough { link, thorough } => shared(let_through(session, key, link, *thorough)),
         Op::ForgetConnections { elements } => {
-            shared(session.with_nft(|nft| nft.forget_connections(elements)))
+            shared(session.with_nft(|nft| nft.forget_flows(elements)))
         }
         Op::EnsureRoute { link, route } => {
             let index = session.index(ns, link)?;
@@ -134,6 +134,24 @@ fn create_elements(session: &Session, tag: Tag, elements: &[Element]) -> Result<
     })
 }
 
+/// The rule in the other firewall matches a mark; the element in our table sets it.
+fn let_through(
+    session: &Session,
+    key: &AttachmentKey,
+    link: &IfName,
+    thorough: bool,
+) -> Result<()> {
+    let search = if thorough { Search::All } else { Search::Known };
+    let dropping = session.with_nft(|nft| nft.let_through(search))?;
+    if dropping.is_empty() {
+        return Ok(());
+    }
+    let elements = [Element::Link {
+        ifname: link.to_string(),
+    }];
+    tables::ensure(session, &elements, &Tag::network(key.network.as_str()))
+}
+
 /// Switching forwarding on makes links deaf to router advertisements unless accept_ra is 2 by then.
 fn keep_router_advertisements(session: &Session, ns: NsRef) -> Result<()> {
     session.inside(ns, || {
@@ -142,7 +160,10 @@ fn keep_router_advertisements(session: &Session, ns: NsRef) -> Result<()> {
         }
         let names = sysctl::interfaces("ipv6")
             .map_err(|e| KernelError::from_io("list interfaces with IPv6", &e))?;
-        for name in names.iter().filter(|n| !matches!(n.as_str(), "all" | "default" | "lo")) {
+        for name in names
+            .iter()
+            .filter(|n| !matches!(n.as_str(), "all" | "default" | "lo"))
+        {
             let key = format!("net/ipv6/conf/{name}/accept_ra");
             if sysctl::read(&key).as_deref() == Ok("1") {
                 sysctl::ensure_if_known(&key, "2")?;
@@ -160,7 +181,11 @@ fn ensure_bridge(session: &Session, bridge: &Bridge) -> Result<()> {
     if found.kind != "bridge" {
         return Err(Error::config(
             "bridge",
-            format!("link {} exists and is no bridge but {}", bridge.name, kind_text(&found.kind)),
+            format!(
+                "link {} exists and is no bridge but {}",
+                bridge.name,
+                kind_text(&found.kind)
+            ),
         ));
     }
     if bridge.vlan_filtering && !found.vlan_filtering {
@@ -176,7 +201,11 @@ fn ensure_bridge(session: &Session, bridge: &Bridge) -> Result<()> {
 }
 
 fn kind_text(kind: &str) -> &str {
-    if kind.is_empty() { "a physical device" } else { kind }
+    if kind.is_empty() {
+        "a physical device"
+    } else {
+        kind
+    }
 }
 
 fn create_bridge(session: &Session, bridge: &Bridge) -> Result<wharfline_kernel::link::Link> {
@@ -265,9 +294,12 @@ fn ensure_bridge_address(
 }
 
 fn attach_port(session: &Session, link: &IfName, bridge: &IfName) -> Result<Undo> {
-    let port = session
-        .link(NsRef::Host, link)?
-        .ok_or_else(|| Error::new(ErrorKind::InvalidConfig, format!("prevResult: link {link} is not on the host")))?;
+    let port = session.link(NsRef::Host, link)?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidConfig,
+            format!("prevResult: link {link} is not on the host"),
+        )
+    })?;
     let bridge_index = session.index(NsRef::Host, bridge)?;
     match port.controller {
         Some(controller) if controller == bridge_index => return Ok(Undo::Nothing),
@@ -279,7 +311,9 @@ fn attach_port(session: &Session, link: &IfName, bridge: &IfName) -> Result<Undo
         }
         None => {}
     }
-    session.host().set_controller(port.index, Some(bridge_index))?;
+    session
+        .host()
+        .set_controller(port.index, Some(bridge_index))?;
     session.host().set_up(port.index, true)?;
     Ok(Undo::Port { link: link.clone() })
 }
@@ -302,7 +336,8 @@ pub(crate) fn set_vlans(session: &Session, index: u32, port: &Port) -> Result<()
     for vlan in wanted_vlans(port) {
         session.host().add_port_vlan(index, vlan, false)?;
     }
-    let default = VlanId::new(DEFAULT_VLAN).map_err(|e| Error::new(ErrorKind::Bug, e.to_string()))?;
+    let default =
+        VlanId::new(DEFAULT_VLAN).map_err(|e| Error::new(ErrorKind::Bug, e.to_string()))?;
     let asked_for = port.native_vlan == Some(default) || port.trunk.contains(&default);
     if port.keep_default_vlan || asked_for {
         return Ok(());

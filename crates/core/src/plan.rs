@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wharfline_kernel::nft::{Element, Tag};
 use wharfline_kernel::route::IpRoute;
 use wharfline_spec::cni::CniResult;
-use wharfline_spec::names::{IfName, VlanId};
+use wharfline_spec::names::{ContainerId, IfName, NetworkName, VlanId};
 
 use crate::mac;
 
@@ -110,8 +110,13 @@ pub enum Op {
         /// The elements.
         elements: Vec<Element>,
     },
-    /// Foreign forward chains that drop let our bridges' packets pass.
-    AcceptForward,
+    /// Forward chains of other firewalls that drop let pass what goes over this link.
+    LetThrough {
+        /// The link.
+        link: IfName,
+        /// Whether chains of unknown firewalls are looked for as well; it costs a dump.
+        thorough: bool,
+    },
     /// A route that several attachments share.
     EnsureRoute {
         /// The link.
@@ -327,6 +332,22 @@ pub enum Target {
     Bridge {
         /// Its name.
         name: IfName,
+    },
+    /// Our rules in other firewalls' forward chains, once no network needs them.
+    LetThrough,
+    /// Rules that the reference plugins left for the same attachment.
+    Predecessor {
+        /// The attachment's network.
+        network: NetworkName,
+        /// Its container.
+        container: ContainerId,
+        /// Its interface.
+        ifname: IfName,
+    },
+    /// UDP flows of these published ports, which would go on to a container that is no more.
+    Flows {
+        /// The published ports.
+        elements: Vec<Element>,
     },
     /// A route of the host's.
     Route {

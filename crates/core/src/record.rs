@@ -77,9 +77,8 @@ impl Record {
 
     /// Whether the container's namespace is the one that the record was written for.
     pub fn netns_lives(&self) -> bool {
-        wharfline_kernel::netns::identity(&self.netns).is_some_and(|id| {
-            id.ino == self.netns_id.ino && id.dev == self.netns_id.dev
-        })
+        wharfline_kernel::netns::identity(&self.netns)
+            .is_some_and(|id| id.ino == self.netns_id.ino && id.dev == self.netns_id.dev)
     }
 
     /// The elements of our tables that it stands for.
@@ -167,7 +166,11 @@ impl SharedNote {
     pub fn all(state: &HostState) -> Result<Vec<(String, Self)>> {
         let mut notes = Vec::new();
         for folder in network_folders(state)? {
-            let network = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let network = folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             notes.extend(read_file(&folder.join(SHARED_NOTE))?.map(|note| (network, note)));
         }
         Ok(notes)

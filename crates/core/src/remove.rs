@@ -3,7 +3,7 @@
 //! It must never stop at the first failure: its callers collect them.
 
 use wharfline_kernel::link::LinkKey;
-use wharfline_kernel::nft::{Element, Tag};
+use wharfline_kernel::nft::{Element, Named, Tag};
 use wharfline_spec::names::IfName;
 
 use crate::cascade;
@@ -14,7 +14,7 @@ use crate::tables;
 use crate::undo::{delete_link, detach, or_absent, with_link};
 
 /// Deletes `target`. Elements go only if they bear `owner`'s mark; with `None`, whoever's they are.
-pub fn remove(session: &Session, target: &Target, owner: Option<&Tag>) -> Result<()> {
+pub(crate) fn remove(session: &Session, target: &Target, owner: Option<&Tag>) -> Result<()> {
     tracing::debug!(?target, "remove");
     match target {
         Target::Link { name, mac } => {
@@ -30,6 +30,22 @@ pub fn remove(session: &Session, target: &Target, owner: Option<&Tag>) -> Result
             host.delete_route(index, route)
         }),
         Target::Elements { elements } => session.with_nft(|nft| nft.delete(elements, owner)),
+        Target::LetThrough => session.with_nft(|nft| nft.withdraw()),
+        Target::Predecessor {
+            network,
+            container,
+            ifname,
+        } => {
+            let whom = Named {
+                network: network.as_str(),
+                container: container.as_str(),
+                ifname: ifname.as_str(),
+            };
+            session
+                .with_nft(|nft| nft.clear_predecessor(&whom))
+                .map(drop)
+        }
+        Target::Flows { elements } => session.with_nft(|nft| nft.forget_flows(elements)),
         Target::MarkedElements { tag } => delete_marked(session, tag),
         Target::Bridge { name } => delete_empty_bridge(session, name),
         Target::ContainerLinkDown { link } => set_down(session, link),

@@ -2,7 +2,7 @@
 //! The engine opens one per verb; drivers observe through it, operations are performed on it.
 //! It must never leave the caller's thread in another namespace.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,6 @@ pub struct Session {
     host_netns: Netns,
     container: Option<Container>,
     nft: OnceCell<RefCell<Nft>>,
-    nft_changed: Cell<bool>,
     state: HostState,
     indices: RefCell<HashMap<(NsRef, IfName), u32>>,
 }
@@ -48,7 +47,6 @@ impl Session {
             host_netns,
             container: None,
             nft: OnceCell::new(),
-            nft_changed: Cell::new(false),
             state,
             indices: RefCell::default(),
         })
@@ -70,7 +68,9 @@ impl Session {
             ));
         }
         let runtime = &self.runtime;
-        let socket = netns.enter(|| RouteSocket::open(runtime)).map_err(unusable)?;
+        let socket = netns
+            .enter(|| RouteSocket::open(runtime))
+            .map_err(unusable)?;
         let sandbox = Sandbox {
             path: path.to_owned(),
             id: netns.id(),
@@ -122,7 +122,10 @@ impl Session {
             let _ = self.nft.set(opened);
         }
         let Some(nft) = self.nft.get() else {
-            return Err(Error::new(ErrorKind::Bug, "the nfnetlink socket was not kept"));
+            return Err(Error::new(
+                ErrorKind::Bug,
+                "the nfnetlink socket was not kept",
+            ));
         };
         Ok(work(&mut nft.borrow_mut())?)
     }

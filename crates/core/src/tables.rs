@@ -49,11 +49,17 @@ pub fn heal(session: &Session) -> Result<()> {
 }
 
 /// The attachments' own elements that no record tells of, by their marks; `is_stale` judges each owner.
-pub fn marked(session: &Session, is_stale: impl Fn(&Element, &Tag) -> bool) -> Result<Vec<(Element, Tag)>> {
+pub fn marked(
+    session: &Session,
+    is_stale: impl Fn(&Element, &Tag) -> bool,
+) -> Result<Vec<(Element, Tag)>> {
     let mut found = Vec::new();
     for table in known(session)? {
         let all = session.with_nft(|nft| nft.dump(&table))?;
-        found.extend(all.into_iter().filter(|(element, tag)| is_stale(element, tag)));
+        found.extend(
+            all.into_iter()
+                .filter(|(element, tag)| is_stale(element, tag)),
+        );
     }
     Ok(found)
 }

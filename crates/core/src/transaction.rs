@@ -11,7 +11,7 @@ use crate::undo::Undo;
 
 /// A list of done operations that is kept whole or taken back.
 #[must_use = "an uncommitted transaction takes everything back"]
-pub struct Transaction<'s> {
+pub(crate) struct Transaction<'s> {
     session: &'s Session,
     key: AttachmentKey,
     done: Vec<Undo>,
@@ -19,7 +19,7 @@ pub struct Transaction<'s> {
 
 impl<'s> Transaction<'s> {
     /// An empty transaction for the attachment `key`.
-    pub fn new(session: &'s Session, key: &AttachmentKey) -> Self {
+    pub(crate) fn new(session: &'s Session, key: &AttachmentKey) -> Self {
         Self {
             session,
             key: key.clone(),
@@ -28,7 +28,7 @@ impl<'s> Transaction<'s> {
     }
 
     /// Does one operation.
-    pub fn run(&mut self, ns: NsRef, op: &Op) -> Result<()> {
+    pub(crate) fn run(&mut self, ns: NsRef, op: &Op) -> Result<()> {
         tracing::debug!(?ns, ?op, "perform");
         let undo = perform(self.session, &self.key, ns, op)?;
         if undo != Undo::Nothing {
@@ -38,12 +38,12 @@ impl<'s> Transaction<'s> {
     }
 
     /// Keeps everything.
-    pub fn commit(mut self) {
+    pub(crate) fn commit(mut self) {
         self.done.clear();
     }
 
     /// Takes everything back, last first; the undos that failed are noted on `failure`.
-    pub fn unwind(mut self, mut failure: Error) -> Error {
+    pub(crate) fn unwind(mut self, mut failure: Error) -> Error {
         for undo_failure in self.take_back() {
             failure.add_failed_undo(undo_failure);
         }

@@ -17,7 +17,7 @@ use crate::session::Session;
 
 /// What takes one operation back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Undo {
+pub(crate) enum Undo {
     /// The object was there before, or others rely on it.
     Nothing,
     /// Delete the link, if it still has this MAC.
@@ -70,14 +70,16 @@ pub enum Undo {
 
 impl Undo {
     /// Takes the operation back; what is gone already counts as taken back.
-    pub fn run(&self, session: &Session) -> Result<()> {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
         match self {
             Self::Nothing => Ok(()),
             Self::Link { name, mac } => delete_link(session, name, *mac),
             Self::Port { link } => detach(session, link),
-            Self::Address { ns, link, network } => with_link(session, *ns, link, |socket, index| {
-                socket.delete_address(index, *network)
-            }),
+            Self::Address { ns, link, network } => {
+                with_link(session, *ns, link, |socket, index| {
+                    socket.delete_address(index, *network)
+                })
+            }
             Self::Route { ns, link, route } => with_link(session, *ns, link, |socket, index| {
                 socket.delete_route(index, route)
             }),

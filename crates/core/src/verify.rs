@@ -6,6 +6,7 @@ use ipnetwork::IpNetwork;
 use macaddr::MacAddr6;
 use wharfline_kernel::bridge_port::PortVlan;
 use wharfline_kernel::link::{Link, LinkKey};
+use wharfline_kernel::nft::Search;
 use wharfline_kernel::route::IpRoute;
 use wharfline_spec::names::IfName;
 
@@ -15,11 +16,11 @@ use crate::perform::wanted_vlans;
 use crate::plan::{Bridge, NsRef, Op, Port, Veth};
 use crate::session::Session;
 
-/// Scope of an address or route that the plan left to the kernel (rt_scopes: global).
+/// The table that a route is in unless it says another (rt_tables: main).
 const MAIN_TABLE: u32 = 254;
 
 /// How the kernel differs from what `op` in `ns` left behind; each difference names its object.
-pub fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<String>> {
+pub(crate) fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<String>> {
     match op {
         Op::Sysctl {
             key,
@@ -42,10 +43,15 @@ pub fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<String>>
                 .map(|element| format!("nftables: {element} is missing"))
                 .collect())
         }
-        Op::AcceptForward => accepted(session),
-        Op::EnsureRoute { link, route: wanted } | Op::AddRoute { link, route: wanted } => {
-            route(session, ns, link, wanted)
+        Op::LetThrough { .. } => let_through(session),
+        Op::EnsureRoute {
+            link,
+            route: wanted,
         }
+        | Op::AddRoute {
+            link,
+            route: wanted,
+        } => route(session, ns, link, wanted),
         Op::AddAddress { link, network, .. } => address(session, ns, link, *network),
         Op::SetUp { link } => up(session, ns, link),
         // What people may change, and what leaves no trace.
@@ -123,12 +129,7 @@ fn bridge(session: &Session, wanted: &Bridge) -> Result<Vec<String>> {
     })
 }
 
-fn address(
-    session: &Session,
-    ns: NsRef,
-    name: &IfName,
-    network: IpNetwork,
-) -> Result<Vec<String>> {
+fn address(session: &Session, ns: NsRef, name: &IfName, network: IpNetwork) -> Result<Vec<String>> {
     with_link(session, ns, name, |link| {
         let present = session.socket(ns)?.addresses(link.index)?;
         if present.iter().any(|address| address.network == network) {
@@ -247,9 +248,9 @@ fn neighbour(
     })
 }
 
-fn accepted(session: &Session) -> Result<Vec<String>> {
-    let closed = session.with_nft(|nft| nft.unaccepted_forward())?;
-    Ok(closed
+fn let_through(session: &Session) -> Result<Vec<String>> {
+    let barriers = session.with_nft(|nft| nft.barriers(Search::Known))?;
+    Ok(barriers
         .iter()
         .map(|chain| format!("chain {chain} drops forwarded packets and lacks our accept rule"))
         .collect())
@@ -257,7 +258,9 @@ fn accepted(session: &Session) -> Result<Vec<String>> {
 
 fn route(session: &Session, ns: NsRef, name: &IfName, wanted: &IpRoute) -> Result<Vec<String>> {
     with_link(session, ns, name, |link| {
-        let present = session.socket(ns)?.routes(link.index, wanted.to.is_ipv6())?;
+        let present = session
+            .socket(ns)?
+            .routes(link.index, wanted.to.is_ipv6())?;
         if present.iter().any(|found| is_route(found, wanted)) {
             return none();
         }

@@ -4,7 +4,7 @@
 
 use wharfline_kernel::hash::stable_hash;
 use wharfline_kernel::link::VethPair;
-use wharfline_spec::names::{IfName, VlanId};
+use wharfline_spec::names::IfName;
 
 use crate::attachment::{bridge_mac, derived_name};
 use crate::error::{Error, ErrorKind, Result};
@@ -13,12 +13,12 @@ use crate::plan::{NsRef, Op, Port};
 use crate::session::Session;
 
 /// The bridge's end of the pair whose host end is `gateway`.
-pub fn port_name(gateway: &IfName) -> IfName {
+pub(crate) fn port_name(gateway: &IfName) -> IfName {
     derived_name("wv", stable_hash(&[gateway.as_str().as_bytes()]))
 }
 
 /// Makes sure that the link is there, up, and in its VLAN.
-pub fn ensure(session: &Session, op: &Op) -> Result<()> {
+pub(crate) fn ensure(session: &Session, op: &Op) -> Result<()> {
     let Op::EnsureVlanGateway {
         bridge,
         gateway,
@@ -26,7 +26,10 @@ pub fn ensure(session: &Session, op: &Op) -> Result<()> {
         keep_default_vlan,
     } = op
     else {
-        return Err(Error::new(ErrorKind::Bug, "not an operation on a VLAN gateway"));
+        return Err(Error::new(
+            ErrorKind::Bug,
+            "not an operation on a VLAN gateway",
+        ));
     };
     if session.link(NsRef::Host, gateway)?.is_none() {
         create(session, bridge, gateway)?;

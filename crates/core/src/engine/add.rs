@@ -31,7 +31,10 @@ impl<D: Driver> Engine<'_, D> {
 
     fn enter(&self, session: &mut Session, attach: &Attach<'_>) -> Result<Sandbox> {
         let path = attach.netns.as_deref().ok_or_else(|| {
-            Error::new(ErrorKind::BadEnvironment, "CNI_NETNS: ADD needs the container's namespace")
+            Error::new(
+                ErrorKind::BadEnvironment,
+                "CNI_NETNS: ADD needs the container's namespace",
+            )
         })?;
         session.enter(path)
     }
@@ -84,7 +87,8 @@ impl<D: Driver> Engine<'_, D> {
             let facts = self.driver.observe(self.config, &endpoint, session)?;
             let plan = self.driver.plan(self.config, &endpoint, &facts)?;
             let _kept = self.keep_network(session, &attach.key.network, &plan)?;
-            self.record(attach, sandbox, &plan, salt).write(session.state())?;
+            self.record(attach, sandbox, &plan, salt)
+                .write(session.state())?;
             match self.perform(session, attach, &plan) {
                 Ok(()) => return Ok(plan.result),
                 Err(failure) if salt < SALTS && self.name_is_taken(session, attach, &plan)? => {
@@ -121,13 +125,7 @@ impl<D: Driver> Engine<'_, D> {
         Ok(session.link(NsRef::Host, &veth.host_end)?.is_some())
     }
 
-    fn record(
-        &self,
-        attach: &Attach<'_>,
-        sandbox: &Sandbox,
-        plan: &Plan,
-        salt: u8,
-    ) -> Record {
+    fn record(&self, attach: &Attach<'_>, sandbox: &Sandbox, plan: &Plan, salt: u8) -> Record {
         Record {
             version: Record::VERSION,
             plugin: self.driver.name().to_owned(),

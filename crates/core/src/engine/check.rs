@@ -49,7 +49,9 @@ impl<D: Driver> Engine<'_, D> {
 /// The part of a result that came from IPAM: addresses of the container's interface, and the routes.
 fn lease_of(answered: &CniResult, attach: &Attach<'_>) -> CniResult {
     let is_ours = |ip: &IpConfig| {
-        let interface = ip.interface.and_then(|index| answered.interfaces.get(index));
+        let interface = ip
+            .interface
+            .and_then(|index| answered.interfaces.get(index));
         interface.is_none_or(|found| found.name == attach.key.ifname.as_str())
     };
     CniResult {

@@ -64,11 +64,7 @@ impl<'a, D: Driver> Engine<'a, D> {
 
     /// Two verbs on one attachment never overlap.
     fn lock_attachment(&self, state: &HostState, key: &AttachmentKey) -> Result<Held> {
-        let path = state.lock(&format!(
-            "{}-{:08x}",
-            self.driver.name(),
-            key.id()
-        ));
+        let path = state.lock(&format!("{}-{:08x}", self.driver.name(), key.id()));
         let lock = Lock::acquire(&path, Mode::Exclusive)?;
         Ok(Held { lock, path })
     }

@@ -51,9 +51,7 @@ impl<D: Driver> Engine<'_, D> {
         let _notes = Lock::acquire(&state.lock("shared"), Mode::Exclusive)?;
         let mut targets = SharedNote::read(state, plugin, network)?.targets;
         let others = SharedNote::of_others(state, plugin, network)?;
-        for target in &mut targets {
-            keep_what_others_share(target, &others);
-        }
+        targets.retain_mut(|target| !is_shared_by(target, &others));
         let failures: Vec<Error> = targets
             .iter()
             .filter_map(|target| remove(session, target, None).err())
@@ -70,9 +68,14 @@ impl<D: Driver> Engine<'_, D> {
     }
 }
 
-/// Two networks, or two plugins of one chain, may have shared the same element.
-fn keep_what_others_share(target: &mut Target, others: &[SharedNote]) {
-    if let Target::Elements { elements } = target {
-        elements.retain(|element| !others.iter().any(|note| note.elements().contains(element)));
+/// Whether others go on sharing the target. Two networks, or two plugins of one chain, may have shared one element:
+/// those that others need are taken out of the target.
+fn is_shared_by(target: &mut Target, others: &[SharedNote]) -> bool {
+    match target {
+        Target::Elements { elements } => {
+            elements.retain(|element| !others.iter().any(|note| note.elements().contains(element)));
+            elements.is_empty()
+        }
+        other => others.iter().any(|note| note.targets.contains(other)),
     }
 }
