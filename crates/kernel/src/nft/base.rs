@@ -1,0 +1,239 @@
+//! Laying our tables and telling whether they still stand as they were laid.
+//! Each verb verifies before it relies on a table; a table that is gone or altered is laid anew and refilled.
+//! It must never change a table of a newer version, nor exec anything while the table stands.
+
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, TableAttribute,
+    TableMessage,
+};
+use nftables::helper::{NftablesError, get_current_ruleset_raw};
+use nix::errno::Errno;
+
+use super::Nft;
+use super::element::Element;
+use super::elements::{self, SetKey};
+use super::table::{BASE_VERSION, Table};
+use super::tag::{Tag, fnv};
+use super::wire::{Request, attribute, comment_of};
+use crate::error::{KernelError, Result};
+
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFTA_TABLE_USERDATA: u16 = 6;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_HANDLE: u16 = 3;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+/// How many elements one transaction of a refill carries.
+const REFILL: usize = 2048;
+/// Where nft is looked for when PATH, which a runtime may have emptied, does not lead to it.
+const NFT_PLACES: [&str; 3] = ["nft", "/usr/sbin/nft", "/sbin/nft"];
+
+/// How a table of ours stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// As it was laid; elements may be added.
+    Sealed,
+    /// There, but its rules are not those that were laid, the refill never ended, or it is of an older version.
+    Altered,
+    /// Not there.
+    Absent,
+}
+
+impl Nft {
+    /// Whether the table stands as it was laid: its flags, chains, policies and rules against the seal within.
+    pub fn verify(&mut self, table: &Table) -> Result<Standing> {
+        let Some((version, digest)) = self.digest(table)? else {
+            return Ok(Standing::Absent);
+        };
+        // A version that does not read (another program's table of that name) counts as 0.
+        if version < BASE_VERSION {
+            return Ok(Standing::Altered);
+        }
+        let sealed = self.holds(table, &SetKey::new("seal", digest.to_be_bytes().to_vec()))?;
+        Ok(if sealed {
+            Standing::Sealed
+        } else {
+            Standing::Altered
+        })
+    }
+
+    /// Lays the table and fills it with `elements`; an altered one is replaced in one transaction.
+    /// Returns false when another process laid it first: its elements are then the other's business.
+    ///
+    /// Runs `nft` in the calling thread's network namespace, which must be the socket's.
+    /// Without an nft the error's errno is ENOPKG.
+    pub fn lay(&mut self, table: &Table, elements: &[(Element, Tag)]) -> Result<bool> {
+        let standing = self.verify(table)?;
+        let script = match standing {
+            Standing::Sealed => return Ok(false),
+            Standing::Absent => table.script(),
+            Standing::Altered => format!("delete table {table}\n{}", table.script()),
+        };
+        if let Err(error) = run_nft(table, &script) {
+            // Who lost a race finds the table there now.
+            let lost = standing == Standing::Absent && self.digest(table)?.is_some();
+            return if lost { Ok(false) } else { Err(error) };
+        }
+        self.refill(table, elements)?;
+        Ok(true)
+    }
+
+    /// Removes the table with all that is in it; an absent one is success.
+    pub fn remove(&mut self, table: &Table) -> Result<()> {
+        let message = NfTablesMessage::DeleteTable(TableMessage {
+            attributes: vec![TableAttribute::Name(table.name())],
+        });
+        let request = Request::new(table.family(), 0, message);
+        match self.socket.transact(vec![request])?.pop() {
+            Some((_, refusal)) if refusal.errno != Errno::ENOENT => Err(KernelError::new(
+                format!("delete table {table}"),
+                refusal.errno,
+            )
+            .with_extack(refusal.extack)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The seal goes in last: a refill that a SIGKILL cut short leaves an unsealed table.
+    fn refill(&mut self, table: &Table, elements: &[(Element, Tag)]) -> Result<()> {
+        let own: Vec<&(Element, Tag)> = elements
+            .iter()
+            .filter(|(element, _)| element.table() == *table)
+            .collect();
+        for part in own.chunks(REFILL) {
+            self.add(part.iter().copied(), 0)?;
+        }
+        let Some((_, digest)) = self.digest(table)? else {
+            return Err(KernelError::new(
+                format!("seal table {table}"),
+                Errno::ENOENT,
+            ));
+        };
+        let key = SetKey::new("seal", digest.to_be_bytes().to_vec());
+        let request = Request::new(
+            table.family(),
+            NLM_F_CREATE,
+            elements::add(table, &key, None),
+        );
+        match self.socket.transact(vec![request])?.pop() {
+            Some((_, refusal)) => Err(KernelError::new(
+                format!("seal table {table}"),
+                refusal.errno,
+            )
+            .with_extack(refusal.extack)),
+            None => Ok(()),
+        }
+    }
+
+    /// Version and hash of the table as it stands; `None`: there is no such table.
+    fn digest(&mut self, table: &Table) -> Result<Option<(u32, u64)>> {
+        let name = table.name();
+        let get_table = NfTablesMessage::GetTable(TableMessage {
+            attributes: vec![TableAttribute::Name(name.clone())],
+        });
+        let mut questions = vec![Request::new(table.family(), 0, get_table)];
+        for chain in table.chains() {
+            let get_chain = NfTablesMessage::GetChain(ChainMessage {
+                attributes: vec![
+                    ChainAttribute::Table(name.clone()),
+                    ChainAttribute::Name((*chain).to_owned()),
+                ],
+            });
+            questions.push(Request::new(table.family(), 0, get_chain));
+        }
+        let mut answers = self.socket.ask(questions)?.into_iter();
+        let head = match answers.next() {
+            Some(Ok(object)) => object.attributes,
+            Some(Err(refusal)) if refusal.errno == Errno::ENOENT => return Ok(None),
+            Some(Err(refusal)) => {
+                return Err(
+                    KernelError::new(format!("look up table {table}"), refusal.errno)
+                        .with_extack(refusal.extack),
+                );
+            }
+            None => return Ok(None),
+        };
+        let mut parts = vec![
+            attribute(&head, NFTA_TABLE_FLAGS)
+                .unwrap_or_default()
+                .to_vec(),
+        ];
+        for answer in answers {
+            let chain = answer.map(|object| object.attributes).unwrap_or_default();
+            parts.push(
+                attribute(&chain, NFTA_CHAIN_HOOK)
+                    .unwrap_or_default()
+                    .to_vec(),
+            );
+            parts.push(
+                attribute(&chain, NFTA_CHAIN_POLICY)
+                    .unwrap_or_default()
+                    .to_vec(),
+            );
+        }
+        for rule in self.rules(table)? {
+            for kind in [NFTA_RULE_CHAIN, NFTA_RULE_HANDLE, NFTA_RULE_EXPRESSIONS] {
+                parts.push(attribute(&rule, kind).unwrap_or_default().to_vec());
+            }
+        }
+        let parts: Vec<_> = parts.iter().map(Vec::as_slice).collect();
+        Ok(Some((version(&head), fnv(&parts))))
+    }
+
+    fn rules(&mut self, table: &Table) -> Result<Vec<Vec<u8>>> {
+        let make = || {
+            let attributes = vec![RuleAttribute::Table(table.name())];
+            let message = NfTablesMessage::GetRule(RuleMessage { attributes });
+            Request::new(table.family(), 0, message)
+        };
+        let dumped = self
+            .socket
+            .dump(&format!("dump the rules of table {table}"), make)?;
+        Ok(dumped.into_iter().map(|rule| rule.attributes).collect())
+    }
+}
+
+/// The version in the table's comment, "wharfline <version>".
+fn version(table: &[u8]) -> u32 {
+    attribute(table, NFTA_TABLE_USERDATA)
+        .and_then(comment_of)
+        .and_then(|comment| comment.strip_prefix("wharfline ")?.parse().ok())
+        .unwrap_or_default()
+}
+
+/// Runs `nft -j SCRIPT`; what is not JSON is read as nft's own language (nft_run_cmd_from_buffer() in
+/// libnftables.c). Of the crate's functions this one alone keeps what nft says when it refuses; it serves any command.
+///
+/// The child is not bound to our life: what it may do after our death is one whole transaction that lays an unsealed
+/// table, which the next verb replaces.
+fn run_nft(table: &Table, script: &str) -> Result<()> {
+    for program in NFT_PLACES {
+        match get_current_ruleset_raw(Some(program), [script]) {
+            Ok(_) => return Ok(()),
+            Err(NftablesError::NftExecution { inner, .. })
+                if inner.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(refused(table, error)),
+        }
+    }
+    Err(KernelError::new(
+        format!("run nft to lay table {table} (install the package nftables)"),
+        Errno::ENOPKG,
+    ))
+}
+
+fn refused(table: &Table, error: NftablesError) -> KernelError {
+    let tried = match table {
+        Table::Conditional(conditions) => format!("lay table {table} with nft ({conditions})"),
+        Table::Main | Table::Bridge => format!("lay table {table} with nft"),
+    };
+    match error {
+        NftablesError::NftExecution { inner, .. } => KernelError::from_io(tried, &inner),
+        NftablesError::NftFailed { stderr, .. } => {
+            let words: Vec<_> = stderr.lines().map(str::trim).collect();
+            KernelError::new(tried, Errno::EINVAL).with_extack(Some(words.join(" | ")))
+        }
+        other => KernelError::new(tried, Errno::EIO).with_extack(Some(other.to_string())),
+    }
+}

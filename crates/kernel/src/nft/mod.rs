@@ -1,0 +1,56 @@
+//! nftables without a process: our tables, their elements, and what we need in other firewalls' tables.
+//! The engine's operations and portmap call it, each through one [`Nft`] per network namespace.
+//! It must never hold a rule per endpoint: whatever is particular to one is an element of a set or map.
+//!
+//! ```text
+//! verify / lay     base.rs      the tables' rules, laid once per host by nft(8), sealed by a digest of themselves
+//! create, delete   elements.rs  elements: one transaction each over nfnetlink
+//! let through      foreign.rs   one rule in each forward chain of others that drops
+//! forget           conntrack.rs stale UDP flows of a published port
+//! clear            predecessor.rs  rules that the reference plugins left
+//! ```
+
+mod base;
+mod conntrack;
+mod element;
+mod elements;
+mod foreign;
+mod predecessor;
+mod rule;
+mod socket;
+mod table;
+mod tag;
+mod wire;
+
+pub use base::Standing;
+pub use element::{Element, Protocol};
+pub use elements::Occupant;
+pub use foreign::{ForwardChain, Search, legacy_iptables};
+pub use predecessor::Named;
+pub use table::{BASE_VERSION, BadConditions, Conditions, MARK, Table};
+pub use tag::{BadTag, Tag};
+
+use crate::error::Result;
+use socket::NetfilterSocket;
+
+/// An open nfnetlink socket; it stays bound to the network namespace of the thread that opened it.
+///
+/// Closing it after a deletion waits 7 to 12 ms for the kernel's grace period (nft_rcv_nl_event() in
+/// nf_tables_api.c): let [`Nft::close_aside`] do it while other work goes on.
+pub struct Nft {
+    socket: NetfilterSocket,
+}
+
+impl Nft {
+    /// Opens a socket in the calling thread's network namespace.
+    pub fn open() -> Result<Self> {
+        Ok(Self {
+            socket: NetfilterSocket::open()?,
+        })
+    }
+
+    /// Closes the socket on a thread of its own. Joining it is optional; the end of the process waits as well.
+    pub fn close_aside(self) -> std::thread::JoinHandle<()> {
+        std::thread::spawn(move || drop(self))
+    }
+}
