@@ -57,8 +57,9 @@ pub fn killed_at(lab: &Lab, call: &Call, nth: usize, stops: Stops) -> Struck {
 pub fn failing_at(lab: &Lab, call: &Call, nth: usize, errno: Errno) -> Struck {
     let mut counted = 0;
     strike(lab, call, |syscall, _| {
-        counted += usize::from(syscall.may_change_the_world());
-        if counted == nth && syscall.may_change_the_world() {
+        let counts = syscall.may_change_the_world() && syscall.returns();
+        counted += usize::from(counts);
+        if counts && counted == nth {
             Strike::Fail(errno)
         } else {
             Strike::Nothing

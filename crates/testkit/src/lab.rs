@@ -139,8 +139,9 @@ impl Lab {
             umount2("/run", MntFlags::MNT_DETACH).expect("unmount /run");
             mount_tmpfs(Path::new("/run"));
             std::fs::create_dir("/run/netns").expect("create /run/netns");
-            std::fs::write("/run/boot_id", "6d1f3a0e-52c5-4b9b-9f57-0a7f5ad3f8c1\n")
-                .expect("write another boot id");
+            let another =
+                std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("read a random id");
+            std::fs::write("/run/boot_id", another).expect("write another boot id");
             bind_mount(
                 Path::new("/run/boot_id"),
                 Path::new("/proc/sys/kernel/random/boot_id"),

@@ -5,7 +5,7 @@
 //! of the client in crates/cni, which is itself under test.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 
@@ -19,7 +19,7 @@ pub struct Network<'lab> {
     list: Value,
     runtime: Value,
     cni_args: String,
-    results: Mutex<HashMap<Attachment, Value>>,
+    results: Arc<Mutex<HashMap<Attachment, Value>>>,
 }
 
 impl<'lab> Network<'lab> {
@@ -31,20 +31,20 @@ impl<'lab> Network<'lab> {
             list,
             runtime: json!({}),
             cni_args: String::new(),
-            results: Mutex::default(),
+            results: Arc::default(),
         }
     }
 
-    /// The same network as the runtime sees it for one container: values by capability (`portMappings`, `mac`, ...).
+    /// The same network as the runtime sees it for one container: values by capability (`portMappings`, `mac`, ...). The
+    /// kept results are shared.
     pub fn with_runtime(&self, runtime: Value) -> Network<'lab> {
-        let results = self.results.lock().expect("the results").clone();
         Network {
             lab: self.lab,
             plugins: self.plugins.clone(),
             list: self.list.clone(),
             runtime,
             cni_args: self.cni_args.clone(),
-            results: Mutex::new(results),
+            results: Arc::clone(&self.results),
         }
     }
 
@@ -170,6 +170,11 @@ impl<'lab> Network<'lab> {
                 .make(self.lab);
             assert_eq!(outcome.ok(), Value::Null, "{outcome}: DEL prints nothing");
         }
+    }
+
+    /// Loses the kept results, as a runtime does whose state directory is gone.
+    pub fn forget_results(&self) {
+        self.results.lock().expect("the results").clear();
     }
 
     /// CHECK of the whole list; the first failure, if any.

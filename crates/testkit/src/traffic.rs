@@ -15,10 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::namespace::Namespace;
 use crate::sctp;
-use crate::wait::patience;
+use crate::wait::{patience, wait_for};
 
-/// Long enough for a lost first SYN (retransmitted after one second) and an address resolution.
+/// How long a service may take until it answers, all tries together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// One try; a lost SYN is retransmitted after one second.
+const TRY: Duration = Duration::from_millis(1200);
 
 /// How long silence must last to count as "does not reach".
 const SILENCE: Duration = Duration::from_millis(400);
@@ -55,6 +58,13 @@ pub struct Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.protocol.as_str(), self.address)
+    }
+}
+
+impl Service {
+    /// Connects to it from where the calling thread is, and hangs up: the kernel behind a listener answers that alone.
+    pub fn connects(&self, within: Duration) -> io::Result<()> {
+        TcpStream::connect_timeout(&self.address, patience(within)).map(drop)
     }
 }
 
@@ -123,18 +133,26 @@ impl Namespace {
         Server::start(self, service)
     }
 
+    /// Listens in this namespace with no thread behind it; clients can connect, see [`Service::connects`].
+    #[track_caller]
+    pub fn listens(&self, service: Service) -> TcpListener {
+        self.run(|| TcpListener::bind(service.address))
+            .unwrap_or_else(|e| panic!("listen on {service} in {}: {e}", self.name()))
+    }
+
     /// Asks a service from this namespace, once.
     pub fn asks(&self, service: Service, within: Duration) -> io::Result<Answer> {
         self.run(|| ask(service, patience(within)))
     }
 
-    /// Asserts that a service answers a client in this namespace.
+    /// Asserts that a service answers a client in this namespace, at the first try or at a later one: an address of the
+    /// host may still be tentative when a plugin returns (RFC 4862, section 5.4), and a first packet may be lost.
     #[track_caller]
     pub fn reaches(&self, service: Service) -> Answer {
-        match self.asks(service, ANSWER_WITHIN) {
-            Ok(answer) => answer,
-            Err(e) => panic!("{} does not reach {service}: {e}", self.name()),
-        }
+        let what = format!("{} to reach {service}", self.name());
+        wait_for(&what, ANSWER_WITHIN, || {
+            self.asks(service, TRY).map_err(|e| e.to_string())
+        })
     }
 
     /// Asserts that a service never answers a client in this namespace: refused, unreachable or silent.

@@ -88,6 +88,11 @@ impl Syscall {
         }
         !PRIVATE.contains(&self.number)
     }
+
+    /// Whether its caller could learn of a failure.
+    pub(super) fn returns(&self) -> bool {
+        ![libc::SYS_exit, libc::SYS_exit_group].contains(&self.number)
+    }
 }
 
 impl fmt::Display for Syscall {

@@ -157,10 +157,12 @@ fn flags(link: &Value) -> String {
     flags.collect::<Vec<_>>().join("+")
 }
 
-/// Routes that come and go with carrier and link-local addresses, at the kernel's own time.
+/// Routes that follow addresses and carrier by themselves, at the kernel's own time (a local route of IPv6 comes when
+/// duplicate address detection ends).
 fn is_of_the_kernel(route: &Value) -> bool {
     let to = text(route, "dst");
-    to.starts_with("fe80:") || to.starts_with("ff00:") || text(route, "type") == "anycast"
+    let of_an_address = text(route, "table") == "local" && text(route, "protocol") == "kernel";
+    of_an_address || to.starts_with("fe80:") || to.starts_with("ff00:")
 }
 
 /// `key value` of every member but the ignored and the null ones.
