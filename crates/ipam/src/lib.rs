@@ -4,6 +4,8 @@
 
 pub mod address;
 pub mod config;
+#[cfg(feature = "domain")]
+pub mod domain;
 pub mod error;
 pub mod host_local;
 pub mod lease;

@@ -3,7 +3,7 @@
 //! Must never put a file into a lease directory, and never conclude anything from a clock alone.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,8 +33,9 @@ pub(super) struct BootMark {
 
 /// The kernel's id of the present boot; `None` where /proc is not mounted (random(4)).
 pub(super) fn current(path: &Path) -> Option<String> {
-    let id = fs::read_to_string(path).ok()?;
-    let id = id.trim();
+    let mut text = [0; 64];
+    let length = fs::File::open(path).ok()?.read(&mut text).ok()?;
+    let id = str::from_utf8(&text[..length]).ok()?.trim();
     (!id.is_empty()).then(|| id.to_owned())
 }
 

@@ -21,7 +21,7 @@ const LEASE_MODE: Mode = Mode::from_bits_truncate(0o600);
 
 /// Longest lease that is read: container ids and interface names are far shorter, and a file that
 /// somebody else put here may be anything.
-const LEASE_MAX: u64 = 4096;
+const LEASE_MAX: usize = 512;
 
 /// An open lease directory.
 #[derive(Debug)]
@@ -122,14 +122,14 @@ impl Folder {
     pub(super) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         // O_NONBLOCK: a FIFO that somebody put here must not hold us.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let file = match openat(&self.fd, name, flags, Mode::empty()) {
+        let mut file = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let mut content = Vec::with_capacity(128);
-        file.take(LEASE_MAX).read_to_end(&mut content)?;
-        Ok(Some(content))
+        let mut content = [0; LEASE_MAX];
+        let length = file.read(&mut content)?;
+        Ok(Some(content[..length].to_vec()))
     }
 
     /// Time of the last change of a file; `None` when there is none or it is not a plain file.

@@ -28,7 +28,7 @@ use crate::address::{Addr, Span};
 use crate::error::Error;
 use crate::lease::{Holder, Owner};
 use crate::pick::Taken;
-use folder::Folder;
+use folder::{Folder, Identity};
 use index::Index;
 use owners::Slot;
 
@@ -62,6 +62,7 @@ pub struct Store<'s> {
     site: &'s Site,
     place: &'s Place,
     folder: Folder,
+    identity: Identity,
     index: Index,
     /// Boot id of this boot, and whether its first use was seen to.
     boot: Option<String>,
@@ -131,6 +132,7 @@ impl<'s> Store<'s> {
             site,
             place,
             folder,
+            identity,
             index,
             boot: None,
             _lock: lock,
@@ -321,7 +323,7 @@ impl<'s> Store<'s> {
     fn try_seal(&mut self) -> io::Result<()> {
         let stamp = new_stamp();
         self.index
-            .save(&self.site.index, self.folder.identity()?, stamp)?;
+            .save(&self.site.index, self.identity, stamp)?;
         self.folder.set_mtime(stamp)
     }
 

@@ -11,8 +11,9 @@ use crate::address::{Addr, Span};
 
 /// Bits of an address inside its page.
 const PAGE_BITS: u32 = 15;
-/// Bits of an address inside its file: all of IPv4 is one file (of holes), of IPv6 each /82.
-const FILE_BITS: u32 = 46;
+/// Bits of an address inside its file: a file is at most 2 MiB, holes included, and most networks
+/// have one.
+const FILE_BITS: u32 = 24;
 
 /// Opens the file of a part of the address space; `None` when there is none.
 pub(super) type OpenPart<'a> = dyn FnMut(&str) -> io::Result<Option<File>> + 'a;
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn ipv6_files_follow_each_other() {
         let mut bits = Bits::default();
-        let edge = addr("fd00::3fff:ffff:ffff");
+        let edge = addr("fd00::ff:ffff");
         bits.set(edge, true, &mut none).unwrap();
         let span = Span {
             first: edge,
@@ -201,7 +202,7 @@ mod tests {
         };
         assert_eq!(
             bits.next_free(span, &mut none).unwrap(),
-            Some(addr("fd00::4000:0:0"))
+            Some(addr("fd00::100:0"))
         );
     }
 
