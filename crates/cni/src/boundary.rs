@@ -2,7 +2,6 @@
 //! `main` runs it over the process's own; tests run it over buffers.
 //! Must never call a verb with anything unchecked, and must answer on every path.
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use wharfline_spec::cni::{CniError, NetConf, Version, code};
 
-use crate::environment::{self, Who};
+use crate::environment::{self, ReadVariable, Who};
 use crate::plugin::{NetworkRequest, Plugin, Request, Verb};
 use crate::{panics, signals, stdout};
 
@@ -22,7 +21,7 @@ const STDIN_MAX: u64 = 16 << 20;
 /// What a plugin's process is connected to.
 pub struct Boundary<'a> {
     /// Reads an environment variable.
-    pub env: Box<dyn Fn(&str) -> Option<OsString> + 'a>,
+    pub env: Box<ReadVariable<'a>>,
     /// The configuration comes from here.
     pub stdin: Box<dyn Read + 'a>,
     /// The answer goes there.

@@ -10,8 +10,8 @@ use wharfline_spec::{ContainerId, IfName};
 
 use crate::plugin::{Verb, directories};
 
-/// Reads one variable.
-pub(crate) type ReadVariable<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+/// Reads one environment variable.
+pub type ReadVariable<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
 /// Which verbs cannot do without which variable (CNI SPEC 1.1.0, section 2, each operation's
 /// "Required environment parameters").

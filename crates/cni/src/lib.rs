@@ -19,6 +19,7 @@ mod stdout;
 use std::process::ExitCode;
 
 pub use boundary::Boundary;
+pub use environment::ReadVariable;
 pub use plugin::{NetworkRequest, Plugin, Request, Verb};
 
 /// The whole of a plugin's process: reads environment and stdin, calls the verb, writes the answer.

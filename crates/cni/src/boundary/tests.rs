@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::OsString;
 
 use super::*;
 use wharfline_spec::cni::{CniResult, Interface};

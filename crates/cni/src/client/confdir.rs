@@ -8,13 +8,16 @@ use wharfline_spec::cni::{ConfList, PluginConf};
 
 use super::ClientError;
 
+/// A configuration file, and what is in it.
+pub type Found = (PathBuf, Result<ConfList, ClientError>);
+
 /// Reads every configuration of the folder: `*.conflist`, `*.conf` and `*.json`, in lexical order.
 ///
 /// A file that cannot be used is an error in its place. A folder that does not exist has none.
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn load_all(dir: &Path) -> Result<Vec<(PathBuf, Result<ConfList, ClientError>)>, ClientError> {
+pub fn load_all(dir: &Path) -> Result<Vec<Found>, ClientError> {
     let files = files(dir, &["conflist", "conf", "json"])?;
     Ok(files
         .into_iter()

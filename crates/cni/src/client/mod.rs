@@ -17,7 +17,7 @@ use wharfline_spec::{ContainerId, IfName, NetworkName};
 use crate::plugin::Verb;
 
 pub use cache::CachedAttachment;
-pub use confdir::{load_all, load_file, load_network};
+pub use confdir::{Found, load_all, load_file, load_network};
 
 /// Where libcni keeps results, for containerd, podman and us alike.
 pub const CACHE_DIR: &str = "/var/lib/cni";
