@@ -126,3 +126,6 @@ fn common(verb: Verb, path: &[PathBuf]) -> Result<Vec<(&'static str, OsString)>,
         ("CNI_PATH", path),
     ])
 }
+
+#[cfg(test)]
+mod tests;

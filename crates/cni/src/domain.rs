@@ -152,3 +152,40 @@ fn misused(name: &str, tried: &str) -> Error {
         format!("address plugin {name}: {tried} asked of the wrong request"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_the_code_of_the_specification_or_one_of_ours() {
+        let cases = [
+            (ErrorKind::BadEnvironment, 4),
+            (ErrorKind::Io, 5),
+            (ErrorKind::InvalidConfig, 7),
+            (ErrorKind::BadNetns, 8),
+            (ErrorKind::Busy, 11),
+            (ErrorKind::NotAvailable, 50),
+            (ErrorKind::Conflict, 100),
+            (ErrorKind::Bug, 999),
+        ];
+        for (kind, code) in cases {
+            let refused = refusal(&Error::new(kind, "vlan: 5000 is no VLAN id"));
+            assert_eq!(
+                (refused.code, refused.msg.as_str()),
+                (code, "vlan: 5000 is no VLAN id")
+            );
+        }
+    }
+
+    #[test]
+    fn a_foreign_error_passes_through_every_layer() {
+        let theirs = CniError::new(77, "lease server is away").with_details("10.0.0.9");
+        let error = foreign("dhcp", "ADD", theirs.clone()).within("add eth0 of c1");
+        assert_eq!(refusal(&error), theirs);
+        assert_eq!(
+            error.to_string(),
+            "add eth0 of c1: address plugin dhcp (ADD): lease server is away; 10.0.0.9"
+        );
+    }
+}

@@ -2,6 +2,8 @@
 //! A plugin's `main.rs` calls [`main`]; `wharf` and the tests call [`client`].
 //! It must never touch the kernel's network, and only `stdout.rs` may write to stdout.
 
+#[cfg(feature = "plugin")]
+pub mod attach;
 mod boundary;
 pub mod client;
 #[cfg(feature = "plugin")]

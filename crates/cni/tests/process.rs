@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     if std::env::var_os("CNI_COMMAND").is_some() {
         return wharfline_cni::main(&Misbehaving);
     }
-    let tests: [(&str, fn()); 5] = [
+    let tests: &[(&str, fn())] = &[
         ("a_result_is_one_document", a_result_is_one_document),
         ("an_error_is_one_document", an_error_is_one_document),
         ("a_panic_is_one_document", a_panic_is_one_document),
@@ -29,6 +29,11 @@ fn main() -> ExitCode {
         (
             "a_del_that_has_begun_outlives_sigterm",
             a_del_that_has_begun_outlives_sigterm,
+        ),
+        #[cfg(feature = "plugin")]
+        (
+            "a_foreign_plugin_dies_with_us",
+            a_foreign_plugin_dies_with_us,
         ),
     ];
     let mut stdout = std::io::stdout().lock();
@@ -78,6 +83,10 @@ impl Plugin for Misbehaving {
         "misbehaving"
     }
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {
+        #[cfg(feature = "plugin")]
+        if request.conf.ipam_type() == Some("foreign") {
+            return delegate_or_be_delegated(request);
+        }
         Misbehaving::act(&request.conf).map(|()| CniResult::default())
     }
     fn del(&self, request: &Request) -> Result<(), CniError> {
@@ -179,4 +188,40 @@ fn a_del_that_has_begun_outlives_sigterm() {
         }
         assert_eq!(child.wait().unwrap().success(), outlives, "{verb}");
     }
+}
+
+/// As the plugin: calls `foreign`. As `foreign`: keeps the pipe `alive` open and never answers.
+#[cfg(feature = "plugin")]
+fn delegate_or_be_delegated(request: &Request) -> Result<CniResult, CniError> {
+    let dir = PathBuf::from(request.conf.fields().str("dir")?.unwrap_or_default());
+    if !std::env::args()
+        .next()
+        .is_some_and(|name| name.ends_with("/foreign"))
+    {
+        return wharfline_cni::delegate::Delegate::find("foreign", &[dir])?.add(request);
+    }
+    let _alive = std::fs::File::options()
+        .write(true)
+        .open(dir.join("alive"))
+        .unwrap();
+    std::fs::read(dir.join("go")).unwrap();
+    Ok(CniResult::default())
+}
+
+#[cfg(feature = "plugin")]
+fn a_foreign_plugin_dies_with_us() {
+    use std::io::Read;
+    let dir = tempfile::tempdir().unwrap();
+    for pipe in ["alive", "go"] {
+        nix::unistd::mkfifo(&dir.path().join(pipe), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    std::os::unix::fs::symlink(std::env::current_exe().unwrap(), dir.path().join("foreign"))
+        .unwrap();
+    let conf = json!({"cniVersion": "1.0.0", "name": "lab", "dir": dir.path(), "ipam": {"type": "foreign"}});
+    let mut child = start("ADD", &conf);
+    // Opens once the foreign plugin has opened its end, and ends when nobody holds that any more.
+    let mut alive = std::fs::File::open(dir.path().join("alive")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(alive.read(&mut [0]).unwrap(), 0);
 }
