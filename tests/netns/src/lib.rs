@@ -186,3 +186,13 @@ pub fn warm_up(lab: &Lab, network: &Network<'_>) {
     drop(first);
     lab.world();
 }
+
+/// What a reboot takes: links, rules, forwarding, /run; what it leaves: the disk. Namespaces are the caller's to drop.
+pub fn power_cycle(lab: &Lab) {
+    lab.host().try_exec(&["ip", "link", "del", "cni0"], "");
+    lab.exec(&["nft", "flush", "ruleset"]);
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        lab.host().set_sysctl(key, "0");
+    }
+    lab.forget_boot();
+}

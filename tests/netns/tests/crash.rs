@@ -1,7 +1,7 @@
 //! SIGKILL of a plugin and its children at every system call, and what the next call makes of it.
 
 use wharfline_netns_tests::lists::{self, port, ports};
-use wharfline_netns_tests::{Pod, ours, warm_up};
+use wharfline_netns_tests::{Pod, ours, power_cycle, warm_up};
 use wharfline_testkit::fault::{self, Stops};
 use wharfline_testkit::{Attachment, Lab, Network, Verb, World};
 
@@ -14,6 +14,8 @@ enum Then {
     DelWithoutNetns,
     /// Nobody sends DEL; GC comes some time later.
     Gc,
+    /// The whole host went down with it; what comes first is the ADD of another container.
+    Reboot,
 }
 
 impl Then {
@@ -25,6 +27,11 @@ impl Then {
                 network.del(&attachment.without_netns());
             }
             Then::Gc => network.gc(&[]),
+            Then::Reboot => {
+                power_cycle(network.lab());
+                network.forget_results();
+                warm_up(network.lab(), network);
+            }
         }
     }
 
@@ -33,7 +40,7 @@ impl Then {
     }
 }
 
-/// A warm host whose network has one container that must come through every crash of its neighbour.
+/// A host whose network is warm.
 struct Host<'lab> {
     lab: &'lab Lab,
     network: Network<'lab>,
@@ -139,6 +146,9 @@ killed! {
     bridge_del_then_del: survives_a_killed_del of plugin 0 then Del;
     bridge_del_then_del_without_netns: survives_a_killed_del of plugin 0 then DelWithoutNetns;
     bridge_del_then_gc: survives_a_killed_del of plugin 0 then Gc;
+    bridge_add_then_reboot: survives_a_killed_add of plugin 0 then Reboot;
+    bridge_del_then_reboot: survives_a_killed_del of plugin 0 then Reboot;
+    portmap_add_then_reboot: survives_a_killed_add of plugin 1 then Reboot;
     portmap_add_then_del: survives_a_killed_add of plugin 1 then Del;
     portmap_add_then_del_without_netns: survives_a_killed_add of plugin 1 then DelWithoutNetns;
     portmap_add_then_gc: survives_a_killed_add of plugin 1 then Gc;
