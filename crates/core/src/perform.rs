@@ -194,6 +194,12 @@ fn ensure_bridge(session: &Session, bridge: &Bridge) -> Result<()> {
     if bridge.promiscuous && !found.promiscuous {
         session.host().set_promiscuous(found.index, true)?;
     }
+    // One that we made has a MAC set from birth. Another's takes its lowest port's until one is set, be it the same.
+    if bridge.pinned
+        && let Some(mac) = found.mac.filter(|mac| *mac != bridge.mac)
+    {
+        session.host().set_mac(found.index, mac)?;
+    }
     if !found.up {
         session.host().set_up(found.index, true)?;
     }

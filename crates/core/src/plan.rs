@@ -171,6 +171,8 @@ pub struct Bridge {
     pub vlan_filtering: bool,
     /// Whether it must be promiscuous.
     pub promiscuous: bool,
+    /// Whether its MAC must stay what it is, because containers know it as their gateway's.
+    pub pinned: bool,
 }
 
 /// A veth pair to create.

@@ -64,12 +64,10 @@ impl RouteSocket {
         let mut message = LinkMessage::default();
         message.header.interface_family = AddressFamily::Bridge;
         message.header.index = index;
-        message
-            .attributes
-            .push(LinkAttribute::AfSpecBridge(vec![
-                bound(2, BridgeVlanInfoFlags::RangeBegin),
-                bound(4094, BridgeVlanInfoFlags::RangeEnd),
-            ]));
+        message.attributes.push(LinkAttribute::AfSpecBridge(vec![
+            bound(2, BridgeVlanInfoFlags::RangeBegin),
+            bound(4094, BridgeVlanInfoFlags::RangeEnd),
+        ]));
         self.set(message, || format!("add all VLANs to port {index}"))
     }
 
@@ -131,10 +129,13 @@ fn vlan_message(index: u32, vlan: PortVlan, of_bridge: bool) -> LinkMessage {
 }
 
 fn vlans_of(link: &LinkMessage) -> Vec<PortVlan> {
-    let specs = link.attributes.iter().filter_map(|attribute| match attribute {
-        LinkAttribute::AfSpecBridge(specs) => Some(specs),
-        _ => None,
-    });
+    let specs = link
+        .attributes
+        .iter()
+        .filter_map(|attribute| match attribute {
+            LinkAttribute::AfSpecBridge(specs) => Some(specs),
+            _ => None,
+        });
     specs
         .flatten()
         .filter_map(|spec| match spec {

@@ -31,12 +31,18 @@ pub fn settle(index: u32, deadline: Duration) -> Result<()> {
                 format!("use address {} on link {index}", taken.network),
                 Errno::EADDRINUSE,
             )
-            .with_extack(Some("duplicate address detection found another owner".into())));
+            .with_extack(Some(
+                "duplicate address detection found another owner".into(),
+            )));
         }
         if !addresses.iter().any(|address| address.tentative) {
             return Ok(());
         }
-        wait(&notices, give_up.saturating_duration_since(Instant::now()), index)?;
+        wait(
+            &notices,
+            give_up.saturating_duration_since(Instant::now()),
+            index,
+        )?;
     }
 }
 

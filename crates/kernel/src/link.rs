@@ -155,11 +155,9 @@ impl RouteSocket {
                 LinkInfo::Data(InfoData::Bridge(settings)),
             ]),
         ];
-        self.change(
-            Message::NewLink(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-            || format!("create bridge {}", bridge.name),
-        )
+        self.change(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, || {
+            format!("create bridge {}", bridge.name)
+        })
     }
 
     /// Makes a veth pair. EEXIST where a name is taken, EXFULL where the bridge has 1,023 ports.
@@ -205,7 +203,11 @@ impl RouteSocket {
     pub fn set_up(&self, index: u32, up: bool) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        message.header.flags = if up {
+            LinkFlags::Up
+        } else {
+            LinkFlags::empty()
+        };
         message.header.change_mask = LinkFlags::Up;
         self.set(message, || {
             format!("set link {index} {}", if up { "up" } else { "down" })
@@ -235,13 +237,17 @@ impl RouteSocket {
     /// Sets a link's MAC.
     pub fn set_mac(&self, index: u32, mac: MacAddr6) -> Result<()> {
         let attribute = LinkAttribute::Address(mac.as_bytes().to_vec());
-        self.set_attribute(index, attribute, || format!("set MAC {mac} on link {index}"))
+        self.set_attribute(index, attribute, || {
+            format!("set MAC {mac} on link {index}")
+        })
     }
 
     /// Sets the text that a person sees beside the link (`ip link`, ifalias; at most 255 bytes).
     pub fn set_alias(&self, index: u32, alias: &str) -> Result<()> {
         let attribute = LinkAttribute::IfAlias(alias.to_owned());
-        self.set_attribute(index, attribute, || format!("set the alias of link {index}"))
+        self.set_attribute(index, attribute, || {
+            format!("set the alias of link {index}")
+        })
     }
 
     /// Switches VLAN filtering of a bridge. EOPNOTSUPP where the kernel was built without it.
@@ -273,7 +279,9 @@ impl RouteSocket {
                 index.to_string()
             }
         };
-        self.change(Message::DelLink(message), 0, || format!("delete link {what}"))
+        self.change(Message::DelLink(message), 0, || {
+            format!("delete link {what}")
+        })
     }
 
     fn set_attribute(

@@ -24,7 +24,9 @@ impl RouteSocket {
         message.header.state = NeighbourState::Permanent;
         message
             .attributes
-            .push(NeighbourAttribute::LinkLayerAddress(mac.as_bytes().to_vec()));
+            .push(NeighbourAttribute::LinkLayerAddress(
+                mac.as_bytes().to_vec(),
+            ));
         self.change(
             Message::NewNeighbour(message),
             NLM_F_CREATE | NLM_F_REPLACE,
@@ -70,10 +72,13 @@ fn neighbour_message(link: u32, ip: IpAddr) -> NeighbourMessage {
 }
 
 fn mac_of(entry: &NeighbourMessage) -> Option<MacAddr6> {
-    entry.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(bytes) => {
-            <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr6::from)
-        }
-        _ => None,
-    })
+    entry
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => <[u8; 6]>::try_from(bytes.as_slice())
+                .ok()
+                .map(MacAddr6::from),
+            _ => None,
+        })
 }

@@ -66,7 +66,11 @@ impl IpRoute {
         message.header.destination_prefix_length = self.to.prefix();
         message.header.protocol = RouteProtocol::Static;
         message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.kind = if self.local { RouteType::Local } else { RouteType::Unicast };
+        message.header.kind = if self.local {
+            RouteType::Local
+        } else {
+            RouteType::Unicast
+        };
         message.header.scope = match (self.scope, self.via) {
             (Some(scope), _) => RouteScope::from(scope),
             // IPv4 wants link scope where there is no gateway; IPv6 ignores the field.
@@ -75,10 +79,15 @@ impl IpRoute {
         };
         let attributes = &mut message.attributes;
         if self.to.prefix() > 0 {
-            attributes.push(RouteAttribute::Destination(RouteAddress::from(self.to.network())));
+            attributes.push(RouteAttribute::Destination(RouteAddress::from(
+                self.to.network(),
+            )));
         }
         attributes.push(RouteAttribute::Oif(link));
-        attributes.extend(self.via.map(|ip| RouteAttribute::Gateway(RouteAddress::from(ip))));
+        attributes.extend(
+            self.via
+                .map(|ip| RouteAttribute::Gateway(RouteAddress::from(ip))),
+        );
         attributes.extend(self.priority.map(RouteAttribute::Priority));
         if let Some(table) = self.table {
             message.header.table = u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
@@ -114,14 +123,24 @@ impl RouteSocket {
         self.change(
             Message::NewRoute(route.message(link)),
             NLM_F_CREATE | NLM_F_EXCL,
-            || format!("add route to {}{} on link {link}", route.to, via_text(route)),
+            || {
+                format!(
+                    "add route to {}{} on link {link}",
+                    route.to,
+                    via_text(route)
+                )
+            },
         )
     }
 
     /// Deletes `route` over link `link`.
     pub fn delete_route(&self, link: u32, route: &IpRoute) -> Result<()> {
         self.change(Message::DelRoute(route.message(link)), 0, || {
-            format!("delete route to {}{} on link {link}", route.to, via_text(route))
+            format!(
+                "delete route to {}{} on link {link}",
+                route.to,
+                via_text(route)
+            )
         })
     }
 
@@ -136,7 +155,9 @@ impl RouteSocket {
         message
             .attributes
             .push(RouteAttribute::Destination(RouteAddress::from(to)));
-        let answer = self.get(Message::GetRoute(message), || format!("find the route to {to}"));
+        let answer = self.get(Message::GetRoute(message), || {
+            format!("find the route to {to}")
+        });
         match answer {
             Ok(Message::NewRoute(route)) => Ok(egress_of(&route)),
             Ok(_) => Ok(None),
@@ -171,7 +192,13 @@ fn is_unreachable(errno: nix::errno::Errno) -> bool {
     use nix::errno::Errno;
     matches!(
         errno,
-        Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL | Errno::ESRCH | Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP
+        Errno::ENETUNREACH
+            | Errno::EHOSTUNREACH
+            | Errno::EACCES
+            | Errno::EINVAL
+            | Errno::ESRCH
+            | Errno::EAFNOSUPPORT
+            | Errno::EOPNOTSUPP
     )
 }
 
@@ -180,10 +207,13 @@ fn via_text(route: &IpRoute) -> String {
 }
 
 fn oif(route: &RouteMessage) -> Option<u32> {
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => Some(*index),
-        _ => None,
-    })
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        })
 }
 
 fn metrics(route: &RouteMessage) -> impl Iterator<Item = &RouteMetric> {
