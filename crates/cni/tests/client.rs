@@ -1,5 +1,7 @@
 //! The runtime's side over scripted plugins: what each is asked, in which order, and what is kept.
 
+#![expect(clippy::unwrap_used, reason = "a test panics on what must not happen")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

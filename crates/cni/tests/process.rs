@@ -4,6 +4,8 @@
 //! This binary is both: with `CNI_COMMAND` it is the plugin, without it runs the tests by calling
 //! itself. (A test harness would print to the plugin's stdout, so there is none.)
 
+#![expect(clippy::unwrap_used, reason = "a test panics on what must not happen")]
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Output, Stdio};

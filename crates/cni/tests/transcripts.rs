@@ -3,6 +3,8 @@
 //!
 //! `testdata/*.jsonl`: one call per line, captured between the runtime and the reference plugin.
 
+#![expect(clippy::unwrap_used, reason = "a test panics on what must not happen")]
+
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::process::ExitCode;
