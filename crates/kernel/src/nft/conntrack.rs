@@ -4,11 +4,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK};
-use netlink_packet_netfilter::NetfilterProtoFamily;
+use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, Nla};
 use netlink_packet_netfilter::conntrack::{
-    ConntrackAttribute, ConntrackMessage, ProtoTuple, Protocol as TupleProtocol, Tuple,
+    ConntrackAttribute, ProtoTuple, Protocol as TupleProtocol, Tuple,
 };
+use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily, NetfilterSubsystem};
 use nix::errno::Errno;
 
 use super::Nft;
@@ -16,6 +16,8 @@ use super::element::{Element, Protocol};
 use super::wire::{Request, attribute, number};
 use crate::error::{KernelError, Result};
 
+const IPCTNL_MSG_CT_GET: u8 = 1;
+const IPCTNL_MSG_CT_DELETE: u8 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_FILTER: u16 = 25;
@@ -93,14 +95,14 @@ impl Nft {
             _ => None,
         };
         let flows = self.socket.dump("dump the UDP flows", || {
-            Request::new(family, 0, ConntrackMessage::Get(filter(port)))
+            Request::new(family, 0, message(IPCTNL_MSG_CT_GET, filter(port)))
         })?;
         let mut doomed = Vec::new();
         for flow in &flows {
             let stale = read(&flow.attributes, v6)
                 .is_some_and(|read| openings.iter().any(|opening| opening.took(&read)));
             if stale {
-                let message = ConntrackMessage::Delete(exactly(&flow.attributes));
+                let message = message(IPCTNL_MSG_CT_DELETE, exactly(&flow.attributes));
                 doomed.push(Request::new(family, NLM_F_ACK, message));
             }
         }
@@ -117,30 +119,40 @@ impl Nft {
     }
 }
 
-fn filter(port: Option<u16>) -> Vec<ConntrackAttribute> {
+fn filter(port: Option<u16>) -> Vec<DefaultNla> {
     let mut proto = vec![ProtoTuple::Protocol(TupleProtocol::Udp)];
     proto.extend(port.map(ProtoTuple::DestinationPort));
+    let tuple = ConntrackAttribute::CtaTupleOrig(vec![Tuple::Proto(proto)]);
+    let mut value = vec![0; tuple.value_len()];
+    tuple.emit_value(&mut value);
     let flags = BY_PROTOCOL | port.map_or(0, |_| BY_PORT);
-    let mut value = vec![0; 8];
-    DefaultNla::new(CTA_FILTER_ORIG_FLAGS, flags.to_ne_bytes().to_vec()).emit(&mut value);
+    let flags = DefaultNla::new(CTA_FILTER_ORIG_FLAGS, flags.to_ne_bytes().to_vec());
+    let mut nested = vec![0; flags.buffer_len()];
+    flags.emit(&mut nested);
     vec![
-        ConntrackAttribute::CtaTupleOrig(vec![Tuple::Ip(Vec::new()), Tuple::Proto(proto)]),
-        ConntrackAttribute::Other(DefaultNla::new(CTA_FILTER | NLA_F_NESTED, value)),
+        DefaultNla::new(CTA_TUPLE_ORIG | NLA_F_NESTED, value),
+        DefaultNla::new(CTA_FILTER | NLA_F_NESTED, nested),
     ]
 }
 
 /// The attributes that name this flow and no other.
-fn exactly(flow: &[u8]) -> Vec<ConntrackAttribute> {
+fn exactly(flow: &[u8]) -> Vec<DefaultNla> {
     [CTA_TUPLE_ORIG | NLA_F_NESTED, CTA_ZONE]
         .into_iter()
         .filter_map(|kind| {
             let value = attribute(flow, kind & !NLA_F_NESTED)?;
-            Some(ConntrackAttribute::Other(DefaultNla::new(
-                kind,
-                value.to_vec(),
-            )))
+            Some(DefaultNla::new(kind, value.to_vec()))
         })
         .collect()
+}
+
+/// The crate's own conntrack message loses the nested flag, which the kernel insists on for the filter.
+fn message(message_type: u8, attributes: Vec<DefaultNla>) -> NetfilterMessageInner {
+    NetfilterMessageInner::Other {
+        subsys: NetfilterSubsystem::Conntrack,
+        message_type,
+        attributes,
+    }
 }
 
 fn read(flow: &[u8], v6: bool) -> Option<Flow> {

@@ -81,6 +81,15 @@ pub enum Element {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         conditions: Option<Conditions>,
     },
+    /// Where the host's own ::1 seems to come from when it asks this published port; the container answers to it.
+    LoopbackSource {
+        /// Of the port.
+        protocol: Protocol,
+        /// The host port.
+        port: u16,
+        /// An address of the host.
+        source: Ipv6Addr,
+    },
     /// Whoever reaches this published target is masqueraded (portmap's `masqAll`).
     MasqueradeAll {
         /// Of the port.
@@ -229,7 +238,6 @@ impl Element {
     }
 
     pub(super) fn place(&self) -> Place {
-        let set = self.set();
         let one = Key::default();
         let (key, key_end, data) = match self {
             Element::Link { ifname } => (one.name(ifname).name(ifname), None, None),
@@ -252,6 +260,15 @@ impl Element {
                 };
                 (key.port(*port), None, Some(Key::default().socket(to)))
             }
+            Element::LoopbackSource {
+                protocol,
+                port,
+                source,
+            } => (
+                one.protocol(*protocol).port(*port),
+                None,
+                Some(Key::default().address((*source).into())),
+            ),
             Element::MasqueradeAll { protocol, to } | Element::KeepSource { protocol, to } => (
                 one.address(to.ip()).protocol(*protocol).port(to.port()),
                 None,
@@ -263,7 +280,7 @@ impl Element {
             | Element::Cascade { ifname } => (one.name(ifname), None, None),
         };
         Place {
-            set,
+            set: self.set(),
             key: key.0,
             key_end: key_end.map(|end| end.0),
             data: data.map(|data| data.0),
@@ -280,6 +297,7 @@ impl Element {
                 by_family(to.is_ipv6(), "published4_any", "published6_any")
             }
             Element::Published { to, .. } => by_family(to.is_ipv6(), "published4", "published6"),
+            Element::LoopbackSource { .. } => "loopback_source6",
             Element::MasqueradeAll { to, .. } => {
                 by_family(to.is_ipv6(), "masquerade_all4", "masquerade_all6")
             }
@@ -322,6 +340,14 @@ impl Element {
                     conditions: match table {
                         Table::Conditional(conditions) => Some(conditions.clone()),
                         Table::Main | Table::Bridge => None,
+                    },
+                },
+                "loopback_source" => Element::LoopbackSource {
+                    protocol: fields.protocol()?,
+                    port: fields.port()?,
+                    source: match Fields(rest.data?).address(true)? {
+                        IpAddr::V6(source) => source,
+                        IpAddr::V4(_) => return None,
                     },
                 },
                 name @ ("masquerade_all" | "keep_source") => {
@@ -392,6 +418,11 @@ impl fmt::Display for Element {
                 }
                 write!(f, "{port} : {} . {}", to.ip(), to.port())?;
             }
+            Element::LoopbackSource {
+                protocol,
+                port,
+                source,
+            } => write!(f, "{protocol} . {port} : {source}")?,
             Element::MasqueradeAll { protocol, to } | Element::KeepSource { protocol, to } => {
                 write!(f, "{} . {protocol} . {}", to.ip(), to.port())?;
             }

@@ -122,7 +122,7 @@ impl Nft {
             .filter(|(element, found)| {
                 found
                     .as_ref()
-                    .is_none_or(|found| found.element != **element)
+                    .is_none_or(|found| found.element.place() != element.place())
             })
             .map(|(element, _)| element.clone())
             .collect())

@@ -103,6 +103,8 @@ impl Table {
                 "output",
                 "publish",
                 "loopback_guard",
+                "loopback_out",
+                "loopback_in",
                 "forward",
                 "postrouting",
                 "published",

@@ -49,7 +49,6 @@ impl Town {
                ip link set $bridge up
                echo 1 > /proc/sys/net/ipv4/conf/$bridge/route_localnet
              done
-             ip -6 route add local ::1/128 dev cni0 table local metric 2048
              echo 1 > /proc/sys/net/ipv4/ip_forward
              echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
         let [web, neighbour, other, outside] = std::array::from_fn(|_| Space::new());
@@ -69,9 +68,17 @@ impl Town {
              ip route add 10.1.0.0/24 via 192.0.2.1; ip route add fd01::/64 via 2001:db8::1",
         );
         let mut nft = laid();
-        let links = ["cni0", "cni1"].map(|ifname| Element::Link { ifname: ifname.into() });
+        let links = ["cni0", "cni1"].map(|ifname| Element::Link {
+            ifname: ifname.into(),
+        });
         nft.ensure(&links, &tag("network")).expect("links");
-        Self { nft, web, neighbour, other, outside }
+        Self {
+            nft,
+            web,
+            neighbour,
+            other,
+            outside,
+        }
     }
 
     fn publish(&mut self, elements: &[Element]) {
@@ -104,28 +111,100 @@ fn seen(text: &str) -> Option<IpAddr> {
 
 #[test]
 fn a_published_port_is_reached_from_everywhere_and_the_source_survives_where_it_can() {
+    reach_from_everywhere("0");
+}
+
+#[test]
+fn a_published_port_is_reached_from_everywhere_with_br_netfilter_on() {
+    reach_from_everywhere("1");
+}
+
+fn reach_from_everywhere(br_netfilter: &str) {
     let mut town = Town::build();
+    // A container that asks its own port needs the hairpin flag where br_netfilter translates on the bridge.
+    run(&format!(
+        "for family in ip ip6; do
+           echo {br_netfilter} > /proc/sys/net/bridge/bridge-nf-call-${{family}}tables
+         done
+         test {br_netfilter} = 0 || ip link set v1h2 type bridge_slave hairpin on"
+    ));
     serve(&town.web, "0.0.0.0:80");
     serve(&town.web, "[fd01::2]:80");
-    town.publish(&[published(8080, "10.1.0.2:80"), published(8080, "[fd01::2]:80")]);
+    town.publish(&[
+        published(8080, "10.1.0.2:80"),
+        published(8080, "[fd01::2]:80"),
+        Element::LoopbackSource {
+            protocol: Protocol::Tcp,
+            port: 8080,
+            source: "fd01::1".parse().expect("an address"),
+        },
+    ]);
     let outside = |to: &str| town.outside.enter(|| ask(to));
     assert_eq!(outside("192.0.2.1:8080"), seen("192.0.2.9"), "from outside");
-    assert_eq!(outside("[2001:db8::1]:8080"), seen("2001:db8::9"), "from outside");
-    assert_eq!(ask("192.0.2.1:8080"), seen("192.0.2.1"), "the host by its address");
-    assert_eq!(ask("[2001:db8::1]:8080"), seen("2001:db8::1"), "the host by its address");
-    assert_eq!(ask("127.0.0.1:8080"), seen("10.1.0.1"), "the host by its loopback");
-    assert_eq!(ask("[::1]:8080"), seen("fd01::1"), "the host by its loopback");
+    assert_eq!(
+        outside("[2001:db8::1]:8080"),
+        seen("2001:db8::9"),
+        "from outside"
+    );
+    assert_eq!(
+        ask("192.0.2.1:8080"),
+        seen("192.0.2.1"),
+        "the host by its address"
+    );
+    assert_eq!(
+        ask("[2001:db8::1]:8080"),
+        seen("2001:db8::1"),
+        "the host by its address"
+    );
+    assert_eq!(
+        ask("127.0.0.1:8080"),
+        seen("10.1.0.1"),
+        "the host by its loopback"
+    );
+    assert_eq!(
+        ask("[::1]:8080"),
+        seen("fd01::1"),
+        "the host by its loopback"
+    );
     let web = |to: &str| town.web.enter(|| ask(to));
-    assert_eq!(web("192.0.2.1:8080"), seen("10.1.0.1"), "the container itself");
-    assert_eq!(web("[2001:db8::1]:8080"), seen("fd01::1"), "the container itself");
+    assert_eq!(
+        web("192.0.2.1:8080"),
+        seen("10.1.0.1"),
+        "the container itself"
+    );
+    assert_eq!(
+        web("[2001:db8::1]:8080"),
+        seen("fd01::1"),
+        "the container itself"
+    );
     let neighbour = |to: &str| town.neighbour.enter(|| ask(to));
-    assert_eq!(neighbour("10.1.0.1:8080"), seen("10.1.0.1"), "another on the bridge");
-    assert_eq!(neighbour("[fd01::1]:8080"), seen("fd01::1"), "another on the bridge");
-    assert_eq!(neighbour("10.1.0.2:80"), seen("10.1.0.3"), "unpublished, on the bridge");
+    assert_eq!(
+        neighbour("10.1.0.1:8080"),
+        seen("10.1.0.1"),
+        "another on the bridge"
+    );
+    assert_eq!(
+        neighbour("[fd01::1]:8080"),
+        seen("fd01::1"),
+        "another on the bridge"
+    );
+    assert_eq!(
+        neighbour("10.1.0.2:80"),
+        seen("10.1.0.3"),
+        "unpublished, on the bridge"
+    );
     let other = |to: &str| town.other.enter(|| ask(to));
     assert_eq!(other("192.0.2.1:8080"), seen("10.2.0.2"), "another network");
-    assert_eq!(other("[2001:db8::1]:8080"), seen("fd02::2"), "another network");
-    assert_eq!(outside("10.1.0.2:80"), seen("192.0.2.9"), "a routed peer, unpublished");
+    assert_eq!(
+        other("[2001:db8::1]:8080"),
+        seen("fd02::2"),
+        "another network"
+    );
+    assert_eq!(
+        outside("10.1.0.2:80"),
+        seen("192.0.2.9"),
+        "a routed peer, unpublished"
+    );
 }
 
 #[test]
@@ -138,7 +217,9 @@ fn masquerading_takes_what_leaves_and_nothing_else() {
         ifname: "cni0".into(),
         subnet: subnet.parse().expect("a prefix"),
     });
-    town.nft.ensure(&masquerade, &tag("network")).expect("masqueraded");
+    town.nft
+        .ensure(&masquerade, &tag("network"))
+        .expect("masqueraded");
     let neighbour = |to: &str| town.neighbour.enter(|| ask(to));
     assert_eq!(neighbour("192.0.2.9:80"), seen("192.0.2.1"));
     assert_eq!(neighbour("[2001:db8::9]:80"), seen("2001:db8::1"));
@@ -148,7 +229,10 @@ fn masquerading_takes_what_leaves_and_nothing_else() {
     // A published port keeps the source of a client on another network even if that one masquerades.
     serve(&town.other, "0.0.0.0:81");
     town.publish(&[published(8081, "10.2.0.2:81")]);
-    assert_eq!(town.neighbour.enter(|| ask("192.0.2.1:8081")), seen("10.1.0.3"));
+    assert_eq!(
+        town.neighbour.enter(|| ask("192.0.2.1:8081")),
+        seen("10.1.0.3")
+    );
 }
 
 #[test]
@@ -172,7 +256,11 @@ fn an_exact_host_address_goes_first_and_other_addresses_are_not_taken() {
     };
     town.publish(&[exact, only]);
     assert!(town.outside.enter(|| ask("192.0.2.2:8080")).is_some());
-    assert_eq!(town.outside.enter(|| ask("192.0.2.1:8080")), None, "another address");
+    assert_eq!(
+        town.outside.enter(|| ask("192.0.2.1:8080")),
+        None,
+        "another address"
+    );
     assert!(ask("127.0.0.1:9090").is_some());
     assert_eq!(ask("192.0.2.1:9090"), None, "published on loopback only");
     assert_eq!(town.outside.enter(|| ask("192.0.2.1:9090")), None);
@@ -201,24 +289,20 @@ fn a_port_on_loopback_is_out_of_reach_of_the_lan_and_the_hosts_loopback_of_conta
     let attack = "ip addr del 127.0.0.1/8 dev lo
                   echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
                   ip route add 127.0.0.0/8 via GATEWAY dev eth0";
-    let lan = Space::new();
-    let path = town.outside.path();
     run("echo 1 > /proc/sys/net/ipv4/conf/up0/route_localnet");
     for (attacker, gateway) in [(&town.outside, "192.0.2.1"), (&town.neighbour, "10.1.0.1")] {
         attacker.run(&attack.replace("GATEWAY", gateway));
         assert_eq!(attacker.enter(|| ask("127.0.0.1:8080")), None, "{gateway}");
-        let reached = attacker.enter(|| {
-            TcpStream::connect_timeout(&address("127.0.0.1:7070"), PATIENCE).is_ok()
-        });
+        let reached = attacker
+            .enter(|| TcpStream::connect_timeout(&address("127.0.0.1:7070"), PATIENCE).is_ok());
         assert!(!reached, "{gateway}");
     }
     // Without the guard the same attack succeeds, so it is the guard that holds.
     run("nft flush chain inet wharfline loopback_guard");
-    let reached = town.neighbour.enter(|| {
-        TcpStream::connect_timeout(&address("127.0.0.1:7070"), PATIENCE).is_ok()
-    });
+    let reached = town
+        .neighbour
+        .enter(|| TcpStream::connect_timeout(&address("127.0.0.1:7070"), PATIENCE).is_ok());
     assert!(reached, "the attack itself is sound");
-    drop((lan, path));
 }
 
 #[test]
@@ -227,11 +311,23 @@ fn masq_all_hides_every_source_and_keep_source_none() {
     serve(&town.web, "0.0.0.0:80");
     town.publish(&[
         published(8080, "10.1.0.2:80"),
-        Element::MasqueradeAll { protocol: Protocol::Tcp, to: address("10.1.0.2:80") },
+        Element::MasqueradeAll {
+            protocol: Protocol::Tcp,
+            to: address("10.1.0.2:80"),
+        },
     ]);
-    assert_eq!(town.outside.enter(|| ask("192.0.2.1:8080")), seen("10.1.0.1"));
-    town.publish(&[Element::KeepSource { protocol: Protocol::Tcp, to: address("10.1.0.2:80") }]);
-    assert_eq!(town.outside.enter(|| ask("192.0.2.1:8080")), seen("192.0.2.9"));
+    assert_eq!(
+        town.outside.enter(|| ask("192.0.2.1:8080")),
+        seen("10.1.0.1")
+    );
+    town.publish(&[Element::KeepSource {
+        protocol: Protocol::Tcp,
+        to: address("10.1.0.2:80"),
+    }]);
+    assert_eq!(
+        town.outside.enter(|| ask("192.0.2.1:8080")),
+        seen("192.0.2.9")
+    );
 }
 
 #[test]
@@ -239,14 +335,37 @@ fn conditions_narrow_a_port() {
     let mut town = Town::build();
     serve(&town.web, "0.0.0.0:80");
     town.outside.run("ip addr add 192.0.2.10/24 dev eth0");
-    let Element::Published { protocol, host, port, to, .. } = published(8080, "10.1.0.2:80") else {
+    let Element::Published {
+        protocol,
+        host,
+        port,
+        to,
+        ..
+    } = published(8080, "10.1.0.2:80")
+    else {
         panic!("a port");
     };
     let conditions = Conditions::new("ip daddr != { 192.0.2.1 }", "").expect("a match");
-    let narrow = Element::Published { protocol, host, port, to, conditions: Some(conditions) };
-    assert_eq!(town.nft.lay(&narrow.table(), &[(narrow, tag("web"))]), Ok(true));
-    assert_eq!(town.outside.enter(|| ask("192.0.2.1:8080")), None, "excluded");
-    assert_eq!(town.outside.enter(|| ask("192.0.2.2:8080")), seen("192.0.2.9"));
+    let narrow = Element::Published {
+        protocol,
+        host,
+        port,
+        to,
+        conditions: Some(conditions),
+    };
+    assert_eq!(
+        town.nft.lay(&narrow.table(), &[(narrow, tag("web"))]),
+        Ok(true)
+    );
+    assert_eq!(
+        town.outside.enter(|| ask("192.0.2.1:8080")),
+        None,
+        "excluded"
+    );
+    assert_eq!(
+        town.outside.enter(|| ask("192.0.2.2:8080")),
+        seen("192.0.2.9")
+    );
 }
 
 #[test]
@@ -264,11 +383,23 @@ fn behind_a_dropping_forward_chain_everything_works_again_with_our_rule() {
          add chain inet filter forward { type filter hook forward priority 0; policy drop; }'",
     ] {
         run(firewall);
-        assert_eq!(town.outside.enter(|| ask("192.0.2.1:8080")), None, "{firewall}");
+        assert_eq!(
+            town.outside.enter(|| ask("192.0.2.1:8080")),
+            None,
+            "{firewall}"
+        );
         let dropping = town.nft.let_through(Search::Known).expect("let through");
         assert_eq!(dropping.len(), 1, "{firewall}");
-        assert_eq!(town.outside.enter(|| ask("192.0.2.1:8080")), seen("192.0.2.9"), "{firewall}");
-        assert_eq!(town.neighbour.enter(|| ask("192.0.2.9:81")), seen("10.1.0.3"), "{firewall}");
+        assert_eq!(
+            town.outside.enter(|| ask("192.0.2.1:8080")),
+            seen("192.0.2.9"),
+            "{firewall}"
+        );
+        assert_eq!(
+            town.neighbour.enter(|| ask("192.0.2.9:81")),
+            seen("10.1.0.3"),
+            "{firewall}"
+        );
     }
 }
 
@@ -277,25 +408,35 @@ fn a_guarded_port_sends_from_its_own_address_only() {
     let mut town = Town::build();
     assert_eq!(town.nft.lay(&Table::Bridge, &[]), Ok(true));
     serve(&town.neighbour, "0.0.0.0:80");
-    let mac = town.web.run("cat /sys/class/net/eth0/address 2>/dev/null || ip -o link show eth0");
-    let _ = mac;
     let shown = town.web.run("ip -o link show eth0");
-    let text = shown.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next());
+    let text = shown
+        .split("link/ether ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
     let bytes: Vec<u8> = text
         .expect("an address")
         .split(':')
         .map(|byte| u8::from_str_radix(byte, 16).expect("hex"))
         .collect();
     let elements = [
-        Element::BoundMac { ifname: "v1h2".into(), mac: bytes.try_into().expect("six bytes") },
-        Element::Guarded { ifname: "v1h2".into() },
+        Element::BoundMac {
+            ifname: "v1h2".into(),
+            mac: bytes.try_into().expect("six bytes"),
+        },
+        Element::Guarded {
+            ifname: "v1h2".into(),
+        },
     ];
     town.publish(&elements);
     assert!(town.web.enter(|| ask("10.1.0.3:80")).is_some());
     assert_eq!(town.nft.dropped("v1h2"), Ok(Some(0)));
     town.web.run("ip link set eth0 address 02:00:00:00:00:99");
     town.neighbour.run("ip neigh flush dev eth0");
-    assert_eq!(town.web.enter(|| ask("10.1.0.3:80")), None, "a forged address");
+    assert_eq!(
+        town.web.enter(|| ask("10.1.0.3:80")),
+        None,
+        "a forged address"
+    );
     assert!(town.nft.dropped("v1h2").expect("asked").expect("guarded") > 0);
     assert_eq!(town.nft.dropped("v1h3"), Ok(None));
 }
@@ -303,9 +444,11 @@ fn a_guarded_port_sends_from_its_own_address_only() {
 #[test]
 fn isolation_holds_across_a_cascade() {
     become_host();
-    run("for b in b1 b2; do ip link add $b type bridge forward_delay 0; ip link set $b up; done
+    run(
+        "for b in b1 b2; do ip link add $b type bridge forward_delay 0; ip link set $b up; done
          ip link add c1 type veth peer name c2
-         ip link set c1 master b1 up; ip link set c2 master b2 up");
+         ip link set c1 master b1 up; ip link set c2 master b2 up",
+    );
     let [near, far] = std::array::from_fn(|_| Space::new());
     for (space, bridge, host) in [(&near, "b1", 1), (&far, "b2", 2)] {
         run(&format!(
@@ -313,17 +456,29 @@ fn isolation_holds_across_a_cascade() {
              ip link set p{host} master {bridge} up",
             space.path()
         ));
-        space.run(&format!("ip link set eth0 up; ip addr add 10.9.0.{host}/24 dev eth0"));
+        space.run(&format!(
+            "ip link set eth0 up; ip addr add 10.9.0.{host}/24 dev eth0"
+        ));
     }
     serve(&far, "0.0.0.0:80");
-    assert!(near.enter(|| ask("10.9.0.2:80")).is_some(), "the cascade carries traffic");
+    assert!(
+        near.enter(|| ask("10.9.0.2:80")).is_some(),
+        "the cascade carries traffic"
+    );
     let mut nft = Nft::open().expect("a socket");
     assert_eq!(nft.lay(&Table::Bridge, &[]), Ok(true));
-    let cascades = ["c1", "c2"].map(|ifname| Element::Cascade { ifname: ifname.into() });
-    let isolated = ["p1", "p2"].map(|ifname| Element::Isolated { ifname: ifname.into() });
+    let cascades = ["c1", "c2"].map(|ifname| Element::Cascade {
+        ifname: ifname.into(),
+    });
+    let isolated = ["p1", "p2"].map(|ifname| Element::Isolated {
+        ifname: ifname.into(),
+    });
     nft.create(&cascades, &tag("network")).expect("created");
     nft.create(&isolated[..1], &tag("a")).expect("created");
-    assert!(near.enter(|| ask("10.9.0.2:80")).is_some(), "one isolated port may talk");
+    assert!(
+        near.enter(|| ask("10.9.0.2:80")).is_some(),
+        "one isolated port may talk"
+    );
     nft.create(&isolated[1..], &tag("b")).expect("created");
     assert_eq!(near.enter(|| ask("10.9.0.2:80")), None, "two may not");
 }
