@@ -81,11 +81,11 @@ pub enum Error {
         holder: String,
     },
     /// A requested address is another's.
-    #[error("requested IP address {ip} is not available in range set {ranges}: {why}")]
+    #[error("requested IP address {ip} is not available in {ranges}: {why}")]
     Requested {
         /// The address.
         ip: IpAddr,
-        /// The ranges as text.
+        /// Of what it was requested: a range set, or a network.
         ranges: String,
         /// Who has it, or why it cannot be given out.
         why: String,

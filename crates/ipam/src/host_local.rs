@@ -41,12 +41,16 @@ pub fn add(site: &Site, conf: &NetConf, args: &Args, owner: &Owner) -> Result<Cn
         let new = choices
             .iter()
             .filter(|choice| !choice.is_held)
-            .map(|c| (c.set, c.addr));
+            .map(|choice| choice.addr);
         store.publish(owner, &new.collect::<Vec<_>>())?;
         Ok(choices)
     })?;
-    for choice in choices.iter().filter(|choice| choice.is_held) {
-        store.renew(choice.addr);
+    for choice in &choices {
+        if choice.is_held {
+            store.renew(choice.addr);
+        } else {
+            store.remember_last(choice.set, choice.addr);
+        }
     }
     store.seal();
     let ips = choices

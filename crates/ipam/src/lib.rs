@@ -9,6 +9,7 @@ pub mod domain;
 pub mod error;
 pub mod host_local;
 pub mod lease;
+pub mod operator;
 pub mod pick;
 pub mod range;
 pub mod resolv;

@@ -8,5 +8,9 @@ mod plugin;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args_os().len() > 1 { cli::main() } else { wharfline_cni::main(&plugin::HostLocal) }
+    if std::env::args_os().len() > 1 {
+        cli::main()
+    } else {
+        wharfline_cni::main(&plugin::HostLocal)
+    }
 }

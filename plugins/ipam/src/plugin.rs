@@ -17,15 +17,28 @@ impl Plugin for HostLocal {
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {
-        Ok(host_local::add(&Site::default(), &request.conf, &request.args, &owner(request))?)
+        Ok(host_local::add(
+            &Site::default(),
+            &request.conf,
+            &request.args,
+            &owner(request),
+        )?)
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        Ok(host_local::del(&Site::default(), &request.conf, &owner(request))?)
+        Ok(host_local::del(
+            &Site::default(),
+            &request.conf,
+            &owner(request),
+        )?)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
-        Ok(host_local::check(&Site::default(), &request.conf, &owner(request))?)
+        Ok(host_local::check(
+            &Site::default(),
+            &request.conf,
+            &owner(request),
+        )?)
     }
 
     fn gc(&self, request: &NetworkRequest) -> Result<(), CniError> {

@@ -227,30 +227,29 @@ impl<'s> Store<'s> {
         Some(Addr::from(ip))
     }
 
-    /// Gives out addresses, each of the range set beside it: all of them or none.
+    /// Gives out addresses: all of them or none.
     ///
     /// # Errors
     /// [`Fault::Stale`] when an address is taken though the index says it is free; [`Error::Io`] when
     /// the file system refuses. Nothing was given out then.
-    pub fn publish(&mut self, owner: &Owner, addrs: &[(usize, Addr)]) -> Result<(), Fault> {
+    pub fn publish(&mut self, owner: &Owner, addrs: &[Addr]) -> Result<(), Fault> {
         let content = owner.holder().as_str();
         let mut staged = Vec::with_capacity(addrs.len());
-        for (_, addr) in addrs {
+        for addr in addrs {
             let lease = self.folder.stage(content);
             staged.push(lease.map_err(|cause| self.io_at(*addr, "write lease", cause))?);
         }
         // Before the leases have their names: every lease of a boot is older than its boot's mark, or
         // one that a crash left here would never be known as of an earlier boot.
         self.mark_write();
-        for (done, (lease, (_, addr))) in staged.iter().zip(addrs).enumerate() {
+        for (done, (lease, addr)) in staged.iter().zip(addrs).enumerate() {
             if let Err(cause) = self.folder.publish(lease, &addr.to_string()) {
                 let failure = self.io_at(*addr, "write lease", cause);
                 return Err(self.unpublish(&addrs[..done], failure));
             }
         }
-        for (set, addr) in addrs {
+        for addr in addrs {
             self.note(*addr, owner.holder());
-            self.remember_last(*set, *addr);
         }
         Ok(())
     }
@@ -322,13 +321,12 @@ impl<'s> Store<'s> {
 
     fn try_seal(&mut self) -> io::Result<()> {
         let stamp = new_stamp();
-        self.index
-            .save(&self.site.index, self.identity, stamp)?;
+        self.index.save(&self.site.index, self.identity, stamp)?;
         self.folder.set_mtime(stamp)
     }
 
-    fn unpublish(&mut self, done: &[(usize, Addr)], failure: Error) -> Fault {
-        for (_, addr) in done {
+    fn unpublish(&mut self, done: &[Addr], failure: Error) -> Fault {
+        for addr in done {
             if let Err(cause) = self.folder.remove(&addr.to_string()) {
                 tracing::warn!("{}", self.io_at(*addr, "remove lease", cause));
             }
@@ -350,7 +348,8 @@ impl<'s> Store<'s> {
         }
     }
 
-    fn remember_last(&self, set: usize, addr: Addr) {
+    /// Keeps the address that was given out last in a range set, where the next search begins.
+    pub fn remember_last(&self, set: usize, addr: Addr) {
         let written = self
             .folder
             .overwrite(&last_reserved_name(set), &addr.to_string());
