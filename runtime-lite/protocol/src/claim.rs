@@ -35,7 +35,7 @@ impl Holder {
 /// since closing *any* descriptor of the file drops its POSIX locks.
 #[derive(Debug)]
 pub struct Claim {
-    _file: File,
+    file: File,
 }
 
 impl Claim {
@@ -44,7 +44,7 @@ impl Claim {
         let file = open(dir)?;
         let lock = range(holder, libc::F_WRLCK);
         match fcntl(&file, FcntlArg::F_SETLK(&lock)) {
-            Ok(_) => Ok(Some(Claim { _file: file })),
+            Ok(_) => Ok(Some(Claim { file })),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
@@ -57,11 +57,20 @@ impl Claim {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let mut lock = range(holder, libc::F_WRLCK);
-        fcntl(&file, FcntlArg::F_GETLK(&mut lock))?;
-        let free = lock.l_type == libc::F_UNLCK as libc::c_short;
-        Ok((!free).then_some(lock.l_pid))
+        holder_of(&file, holder)
     }
+
+    /// The pid of the process that holds the other party's lock on the container that is claimed here.
+    pub fn other_held_by(&self, other: Holder) -> io::Result<Option<i32>> {
+        holder_of(&self.file, other)
+    }
+}
+
+fn holder_of(file: &File, holder: Holder) -> io::Result<Option<i32>> {
+    let mut lock = range(holder, libc::F_WRLCK);
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    let free = lock.l_type == libc::F_UNLCK as libc::c_short;
+    Ok((!free).then_some(lock.l_pid))
 }
 
 fn open(dir: &Path) -> io::Result<File> {
@@ -106,7 +115,9 @@ mod tests {
     #[test]
     fn a_claim_of_one_party_leaves_the_other_free() {
         let dir = tempfile::tempdir().expect("a directory");
-        let claim = Claim::take(dir.path(), Holder::Wharf).expect("locked");
-        assert!(claim.is_some());
+        let claim = Claim::take(dir.path(), Holder::Wharf)
+            .expect("locked")
+            .expect("free");
+        assert_eq!(claim.other_held_by(Holder::Shim).expect("read"), None);
     }
 }

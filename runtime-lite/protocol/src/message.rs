@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What `wharf` asks of a shim. The shim obeys in order: create once, then start once.
+/// What `wharf` asks of a shim. The shim obeys in order: create once, then start once; delete at any time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -13,6 +13,8 @@ pub enum Request {
     Create,
     /// Let the created container run.
     Start,
+    /// End the container, clear away what it left in the kernel, and end.
+    Delete,
 }
 
 /// What a shim tells `wharf`.

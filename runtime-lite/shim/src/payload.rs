@@ -13,7 +13,7 @@ use std::rc::Rc;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::sys::signal::SigSet;
-use wharf_protocol::Stage;
+use wharf_protocol::{Failure, Stage};
 
 /// Runs the bundle's `process.args`, and says over a pipe why it could not.
 ///
@@ -36,22 +36,25 @@ impl Payload {
         Ok((Payload { verdict }, Verdict(reader)))
     }
 
-    fn tell(&self, verdict: u8) {
+    fn tell(&self, verdict: u8, reason: &str) {
+        let words = [&[verdict], reason.as_bytes()].concat();
         // If the shim is gone nobody wants to know.
-        let _ = (&*self.verdict).write_all(&[verdict]);
+        let _ = (&*self.verdict).write_all(&words);
     }
 }
 
 impl Verdict {
     /// Waits until the command runs (`None`) or is known not to.
-    pub(crate) fn wait(mut self) -> io::Result<Option<Stage>> {
-        let mut word = Vec::new();
-        self.0.read_to_end(&mut word)?;
-        Ok(match word.first() {
-            Some(&NOT_FOUND) => Some(Stage::CommandNotFound),
-            Some(_) => Some(Stage::CommandNotExecutable),
-            None => None,
-        })
+    pub(crate) fn wait(mut self) -> io::Result<Option<Failure>> {
+        let mut words = Vec::new();
+        self.0.read_to_end(&mut words)?;
+        Ok(words.split_first().map(|(verdict, reason)| Failure {
+            stage: match *verdict {
+                NOT_FOUND => Stage::CommandNotFound,
+                _ => Stage::CommandNotExecutable,
+            },
+            reason: String::from_utf8_lossy(reason).into_owned(),
+        }))
     }
 }
 
@@ -61,17 +64,19 @@ impl Executor for Payload {
         let Some((command, _)) = command_line(spec) else {
             return refuse("the bundle names no command".to_owned());
         };
-        match find(command, search_path(spec)) {
-            Found::Executable => Ok(()),
+        let (verdict, reason) = match find(command, search_path(spec)) {
+            Found::Executable => return Ok(()),
             Found::NotExecutable(path) => {
-                self.tell(NOT_EXECUTABLE);
-                refuse(format!("{} is not executable", path.display()))
+                let reason = format!("{} is not executable", path.display());
+                (NOT_EXECUTABLE, reason)
             }
             Found::Nothing => {
-                self.tell(NOT_FOUND);
-                refuse(format!("there is no command {command} in the container"))
+                let reason = format!("there is no command {command} in the container");
+                (NOT_FOUND, reason)
             }
-        }
+        };
+        self.tell(verdict, &reason);
+        refuse(reason)
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
@@ -82,11 +87,14 @@ impl Executor for Payload {
             .map_err(|errno| ExecutorError::Other(format!("unblock signals: {errno}")))?;
         // std's exec puts SIGPIPE back to its default, which Rust's start-up code had ignored.
         let cause = Command::new(command).args(arguments).exec();
-        self.tell(match cause.kind() {
+        let reason = format!("execute {command}: {cause}");
+        // A script whose interpreter is missing is "not found" as well, to the kernel and to a shell.
+        let verdict = match cause.kind() {
             io::ErrorKind::NotFound => NOT_FOUND,
             _ => NOT_EXECUTABLE,
-        });
-        Err(ExecutorError::Other(format!("execute {command}: {cause}")))
+        };
+        self.tell(verdict, &reason);
+        Err(ExecutorError::Other(reason))
     }
 }
 

@@ -41,11 +41,11 @@ pub(crate) fn create(dir: &Path, stdio: [OwnedFd; 3]) -> std::result::Result<Cre
         }),
         Err(cause) => {
             // All writers of the pipe are gone with the failed process, so this can't block.
-            let stage = verdict.wait().ok().flatten();
-            Err(Failure {
-                stage: stage.unwrap_or(Stage::Create),
+            let told = verdict.wait().ok().flatten();
+            Err(told.unwrap_or_else(|| Failure {
+                stage: Stage::Create,
                 reason: chain(&cause),
-            })
+            }))
         }
     }
 }
@@ -90,10 +90,7 @@ impl Created {
         })?;
         match self.verdict.wait() {
             Ok(None) => Ok(()),
-            Ok(Some(stage)) => Err(Failure {
-                stage,
-                reason: "the kernel refused to execute the command".to_owned(),
-            }),
+            Ok(Some(failure)) => Err(failure),
             Err(cause) => Err(Failure {
                 stage: Stage::Start,
                 reason: format!("learn what became of the command: {cause}"),

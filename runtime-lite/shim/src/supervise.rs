@@ -120,6 +120,10 @@ impl Shim {
         match channel.receive::<Request>() {
             Ok(Some((Request::Create, descriptors))) => self.create(descriptors),
             Ok(Some((Request::Start, _))) => self.start(),
+            Ok(Some((Request::Delete, _))) => {
+                self.life = Life::Over;
+                Ok(())
+            }
             Ok(None) | Err(_) => self.lose_wharf(),
         }
     }

@@ -1,0 +1,167 @@
+//! What can go wrong in wharf, in words for the person at the terminal.
+//! Every module returns it; `main` prints it once, with every cause, and derives the exit status.
+//! It must never be printed by anyone but `main` (warnings go through `output`).
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use nix::errno::Errno;
+use wharf_protocol::{ChannelError, Failure, Stage};
+use wharfline_cni::client::ClientError;
+use wharfline_spec::cni::CniError;
+use wharfline_spec::{BadField, BadName};
+
+/// The result of everything that can fail here.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// An error: what was tried, on which object, and the cause.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{doing} {}", path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{doing} {}", path.display())]
+    Kernel {
+        doing: &'static str,
+        path: PathBuf,
+        source: Errno,
+    },
+    #[error("{} is not what wharf writes there", path.display())]
+    Malformed {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error(transparent)]
+    Cni(Box<ClientError>),
+    #[error("{object}")]
+    Config { object: String, source: CniError },
+    #[error(transparent)]
+    Name(#[from] BadName),
+    #[error("{}", path.display())]
+    Field { path: PathBuf, source: BadField },
+    #[error("port {given:?}: {rule}")]
+    BadPort { given: String, rule: &'static str },
+    #[error("publishing a port needs a network, and --network is {mode}")]
+    PortWithoutNetwork { mode: &'static str },
+    #[error(
+        "wharf run keeps no finished container yet: add --rm (the container is removed when it ends)"
+    )]
+    WithoutRemove,
+    #[error("root filesystem {}: {problem}", path.display())]
+    BadRootfs {
+        path: PathBuf,
+        problem: &'static str,
+    },
+    #[error("the name {name:?} is taken by container {id}")]
+    NameTaken { name: String, id: String },
+    #[error("there is no container {0:?}")]
+    NoSuchContainer(String),
+    #[error("more than one container matches {0:?}")]
+    AmbiguousContainer(String),
+    #[error("there is no network {name:?}, neither in {} nor in {}", own.display(), conf.display())]
+    NoSuchNetwork {
+        name: String,
+        own: PathBuf,
+        conf: PathBuf,
+    },
+    #[error("network {name} exists already: {}", path.display())]
+    NetworkExists { name: String, path: PathBuf },
+    #[error("network {name} is not wharf's to remove: it comes from {}", path.display())]
+    ForeignNetwork { name: String, path: PathBuf },
+    #[error("network {name} is used by {}", containers.join(", "))]
+    NetworkInUse {
+        name: String,
+        containers: Vec<String>,
+    },
+    #[error("subnet {given}: {problem}")]
+    BadSubnet { given: String, problem: String },
+    #[error("no free subnet left in {0}: give one with --subnet")]
+    NoFreeSubnet(&'static str),
+    #[error("{}", summarize("container", .0))]
+    Container(Failure),
+    #[error("the shim of the container ended without a word; its log says: {log}")]
+    ShimDied { log: String },
+    #[error("talk to the container's shim")]
+    Channel(#[from] ChannelError),
+    #[error("run {}: {complaint}", program.display())]
+    Helper { program: PathBuf, complaint: String },
+    #[error("{} attachment(s) are not as they were made", .0)]
+    CheckFailed(usize),
+    #[error("{} network(s) can't take containers", .0)]
+    StatusFailed(usize),
+    #[error("{0} of the things to clean could not be cleaned")]
+    Uncleaned(usize),
+    #[error("a thread of wharf stopped")]
+    Thread,
+}
+
+fn summarize(object: &str, failure: &Failure) -> String {
+    match failure.stage {
+        Stage::Create => format!("make the {object}: {}", failure.reason),
+        Stage::Start => format!("start the {object}: {}", failure.reason),
+        Stage::CommandNotFound | Stage::CommandNotExecutable => failure.reason.clone(),
+    }
+}
+
+impl Error {
+    pub(crate) fn file(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::File {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn kernel(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(Errno) -> Error {
+        let path = path.into();
+        move |source| Error::Kernel {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    /// The error and each cause below it, in one line. A cause that its parent already quotes is not repeated.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            let words = cause.to_string();
+            if !text.contains(&words) {
+                text.push_str(": ");
+                text.push_str(&words);
+            }
+            next = cause.source();
+        }
+        text
+    }
+
+    /// The exit status of `wharf run`, by Docker's rule: 127 no such command, 126 not executable, 125 the rest.
+    pub(crate) fn run_exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Error::Container(failure) => match failure.stage {
+                Stage::CommandNotFound => 127,
+                Stage::CommandNotExecutable => 126,
+                Stage::Create | Stage::Start => 125,
+            },
+            _ => 125,
+        })
+    }
+}
+
+impl From<ClientError> for Error {
+    fn from(error: ClientError) -> Error {
+        Error::Cni(Box::new(error))
+    }
+}

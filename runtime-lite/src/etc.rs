@@ -1,0 +1,119 @@
+//! The files that are mounted over a container's /etc: hosts, hostname, resolv.conf.
+//! `run` makes them empty before the container, and fills them, in place, once its addresses are known.
+//! It must never replace one (rename): the mount would keep showing the old file.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use wharfline_spec::cni::Dns;
+
+use crate::attach::Made;
+use crate::bundle::ETC;
+use crate::container::{Container, Folder, Mode};
+use crate::error::{Error, Result};
+
+/// Makes the files, so that they can be mounted.
+pub(crate) fn prepare(folder: &Folder) -> Result<()> {
+    for name in ETC {
+        write(folder, name, "")?;
+    }
+    Ok(())
+}
+
+/// Fills the files.
+pub(crate) fn fill(
+    container: &Container,
+    folder: &Folder,
+    hostname: &str,
+    made: &[Made],
+) -> Result<()> {
+    let host = |name: &str| fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default();
+    let hosts = match container.mode {
+        Mode::Host => host("hosts"),
+        Mode::None | Mode::Networks => hosts(container, hostname, made),
+    };
+    let dns = made.iter().map(|made| &made.result.dns);
+    let resolv = match dns.clone().find(|dns| !dns.nameservers.is_empty()) {
+        Some(dns) => resolv_conf(dns),
+        None if container.mode == Mode::Host => host("resolv.conf"),
+        None => without_loopback(&host("resolv.conf")),
+    };
+    write(folder, "hosts", &hosts)?;
+    write(folder, "hostname", &format!("{hostname}\n"))?;
+    write(folder, "resolv.conf", &resolv)
+}
+
+fn write(folder: &Folder, name: &str, text: &str) -> Result<()> {
+    let path = folder.etc(name);
+    fs::write(&path, text).map_err(Error::file("write", path))
+}
+
+fn hosts(container: &Container, hostname: &str, made: &[Made]) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+         ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    for made in made.iter().filter(|made| made.ifname.as_str() != "lo") {
+        for ip in &made.result.ips {
+            text.push_str(&format!("{}\t{hostname}", ip.address.ip()));
+            if container.name != hostname {
+                text.push_str(&format!(" {}", container.name));
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// resolv.conf(5) of what the plugins answered.
+fn resolv_conf(dns: &Dns) -> String {
+    let mut text = String::new();
+    for server in &dns.nameservers {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    if let Some(domain) = &dns.domain {
+        text.push_str(&format!("domain {domain}\n"));
+    }
+    for (key, words) in [("search", &dns.search), ("options", &dns.options)] {
+        if !words.is_empty() {
+            text.push_str(&format!("{key} {}\n", words.join(" ")));
+        }
+    }
+    text
+}
+
+/// The host's resolv.conf without name servers on the host's loopback, which a container can't reach.
+fn without_loopback(text: &str) -> String {
+    let reachable = |line: &&str| {
+        let server = line
+            .strip_prefix("nameserver")
+            .and_then(|rest| rest.trim().parse::<IpAddr>().ok());
+        !server.is_some_and(|ip| ip.is_loopback())
+    };
+    text.lines()
+        .filter(reachable)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_on_loopback_are_dropped() {
+        let text = "search a b\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.1\n";
+        assert_eq!(without_loopback(text), "search a b\nnameserver 192.0.2.1\n");
+    }
+
+    #[test]
+    fn what_plugins_answer_becomes_a_resolv_conf() {
+        let dns = Dns {
+            nameservers: vec!["192.0.2.1".into()],
+            search: vec!["a".into(), "b".into()],
+            ..Dns::default()
+        };
+        assert_eq!(resolv_conf(&dns), "nameserver 192.0.2.1\nsearch a b\n");
+    }
+}

@@ -1,0 +1,68 @@
+//! `wharf network rm`: has the plugins give up what they keep for the network, then removes its file.
+//! `cli` calls it.
+//! It must never remove a network that something is attached to, nor a file that wharf did not write.
+
+use std::fs;
+
+use serde_json::Value;
+use wharfline_spec::cni::ConfList;
+
+use super::{find, inspect};
+use crate::container;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::output;
+
+/// Removes one of wharf's networks.
+pub(crate) fn rm(home: &Home, name: &str) -> Result<()> {
+    let known = find(home, name)?;
+    if !known.own {
+        return Err(Error::ForeignNetwork {
+            name: name.to_owned(),
+            path: known.path,
+        });
+    }
+    let users = users(home, name)?;
+    if !users.is_empty() {
+        return Err(Error::NetworkInUse {
+            name: name.to_owned(),
+            containers: users,
+        });
+    }
+    give_up(home, known.list)?;
+    fs::remove_file(&known.path).map_err(Error::file("remove", &known.path))?;
+    output::print(&format!("{name}\n"));
+    Ok(())
+}
+
+/// Who is attached, or about to be: wharf's containers of any state, and other runtimes' cached results.
+fn users(home: &Home, name: &str) -> Result<Vec<String>> {
+    let mut users = Vec::new();
+    for (about, _) in container::all(home)? {
+        let attached = about
+            .attachments
+            .iter()
+            .any(|made| made.network.as_str() == name);
+        if attached {
+            users.push(about.name);
+        }
+    }
+    let others = inspect::connections(home, name)?;
+    let others = others.into_iter().filter(|other| other.source != "wharf");
+    users.extend(others.map(|other| other.container));
+    Ok(users)
+}
+
+/// GC with no valid attachment and `keepBridge` off: the plugins let go of addresses, rules, and the bridge they made.
+///
+/// Below version 1.1.0 there is no GC: nothing is sent, and the bridge stays, as with every other runtime.
+pub(crate) fn give_up(home: &Home, mut list: ConfList) -> Result<()> {
+    for plugin in &mut list.plugins {
+        if plugin.plugin_type == "bridge" {
+            plugin
+                .raw
+                .insert("keepBridge".to_owned(), Value::Bool(false));
+        }
+    }
+    Ok(home.client().gc(&list, &[])?)
+}

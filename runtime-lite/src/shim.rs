@@ -1,0 +1,146 @@
+//! wharf's side of a container's shim: start it, talk to it, signal it, see it end.
+//! `run` uses it for a living container, `remove` for what a dead one left.
+//! It must never wait for a shim without noticing its death: the socket closes when it dies.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use wharf_protocol::{Channel, ChannelError, Report, Request, file};
+
+use crate::container::Folder;
+use crate::error::{Error, Result};
+use crate::home::Home;
+
+/// The shim's file name.
+const BINARY: &str = "wharf-shim";
+/// Where it is if not beside wharf.
+const LIBEXEC: &str = "/usr/libexec/wharfline";
+
+/// A running shim.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    child: Child,
+    channel: Channel,
+    log: PathBuf,
+}
+
+impl Shim {
+    /// Starts the shim of the container in `folder`. It outlives this process.
+    pub(crate) fn spawn(home: &Home, folder: &Folder) -> Result<Shim> {
+        let (channel, theirs) = Channel::pair()?;
+        let log = folder.path().join(file::LOG);
+        let words = File::create(&log).map_err(Error::file("create", &log))?;
+        let binary = binary();
+        let remover = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("wharf"));
+        let child = Command::new(&binary)
+            .arg("run")
+            .arg(folder.path())
+            .arg(remover)
+            // Nothing of the user's environment reaches the container through its shim.
+            .env_clear()
+            .envs(home.environment())
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(words)
+            .spawn()
+            .map_err(Error::file("start", binary))?;
+        Ok(Shim {
+            child,
+            channel,
+            log,
+        })
+    }
+
+    /// Asks for the container, with these descriptors as its stdin, stdout and stderr.
+    pub(crate) fn ask_create(&self, stdio: [&dyn AsFd; 3]) -> Result<()> {
+        let descriptors = stdio.map(|end| end.as_fd());
+        self.ask(&Request::Create, &descriptors)
+    }
+
+    /// Lets the created container run.
+    pub(crate) fn ask_start(&self) -> Result<()> {
+        self.ask(&Request::Start, &[])
+    }
+
+    fn ask(&self, request: &Request, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> Result<()> {
+        match self.channel.send(request, descriptors) {
+            // It is gone: its log knows more than the socket.
+            Err(ChannelError::Socket(_)) => Err(self.died()),
+            other => Ok(other?),
+        }
+    }
+
+    /// The shim's next word. A failure that it reports is the error; so is its death.
+    pub(crate) fn hear(&self) -> Result<Report> {
+        match self.channel.receive::<Report>()? {
+            Some((Report::Failed(failure), _)) => Err(Error::Container(failure)),
+            Some((report, _)) => Ok(report),
+            None => Err(self.died()),
+        }
+    }
+
+    fn died(&self) -> Error {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = match log.trim() {
+            "" => "nothing".to_owned(),
+            text => text.to_owned(),
+        };
+        Error::ShimDied { log }
+    }
+
+    /// Passes a signal to the container. The shim is our unreaped child, so its pid is still its own.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
+    }
+
+    /// The descriptor that becomes readable when the shim has something to say.
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Waits until the shim has cleared away and ended; says whether it could.
+    pub(crate) fn wait(mut self) -> bool {
+        self.child.wait().is_ok_and(|status| status.success())
+    }
+
+    /// Has the container ended and cleared away, whatever its state; says whether that worked.
+    pub(crate) fn abandon(self) -> bool {
+        // A shim that can't be told is dead already; waiting for it says so.
+        let _ = self.channel.send(&Request::Delete, &[]);
+        self.wait()
+    }
+}
+
+/// Ends what is left of a container without a shim: processes, control groups, libcontainer's files.
+pub(crate) fn delete(folder: &Folder) -> Result<()> {
+    let binary = binary();
+    let done = Command::new(&binary)
+        .arg("delete")
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Error::file("start", &binary))?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(Error::Helper {
+            program: binary,
+            complaint: String::from_utf8_lossy(&done.stderr).trim().to_owned(),
+        }),
+    }
+}
+
+/// $WHARF_SHIM, else beside wharf, else in libexec.
+fn binary() -> PathBuf {
+    if let Some(given) = std::env::var_os("WHARF_SHIM") {
+        return PathBuf::from(given);
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|wharf| Some(wharf.parent()?.join(BINARY)))
+        .filter(|path| path.is_file());
+    beside.unwrap_or_else(|| Path::new(LIBEXEC).join(BINARY))
+}

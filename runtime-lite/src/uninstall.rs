@@ -1,0 +1,5 @@
+//! stub
+use crate::{error::Result, home::Home};
+pub(crate) fn uninstall(_: &Home, _: bool) -> Result<()> {
+    Ok(())
+}
