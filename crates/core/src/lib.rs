@@ -16,6 +16,7 @@ pub mod cascade;
 pub mod driver;
 pub mod engine;
 pub mod error;
+mod evict;
 pub mod ipam;
 pub mod lock;
 mod mac;

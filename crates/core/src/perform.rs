@@ -14,6 +14,7 @@ use wharfline_spec::names::{IfName, VlanId};
 use crate::attachment::AttachmentKey;
 use crate::cascade;
 use crate::error::{Error, ErrorKind, Result};
+use crate::evict::evict;
 use crate::plan::{Bridge, NsRef, Op, Port};
 use crate::session::Session;
 use crate::tables;
@@ -67,6 +68,7 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
             shared(tables::ensure(session, elements, &tag))
         }
         Op::CreateElements { elements } => create_elements(session, key.tag(), elements),
+        Op::EvictElements { elements } => shared(evict(session, elements)),
         Op::LetThrough { link, thorough } => shared(let_through(session, key, link, *thorough)),
         Op::ForgetConnections { elements } => {
             shared(session.with_nft(|nft| nft.forget_flows(elements)))

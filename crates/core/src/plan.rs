@@ -110,6 +110,11 @@ pub enum Op {
         /// The elements.
         elements: Vec<Element>,
     },
+    /// Elements go that stand where this attachment's are to, and whose owners are dead.
+    EvictElements {
+        /// Each with the mark that it bore when its owner was judged.
+        elements: Vec<(Element, Tag)>,
+    },
     /// Forward chains of other firewalls that drop let pass what goes over this link.
     LetThrough {
         /// The link.

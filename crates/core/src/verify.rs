@@ -59,6 +59,7 @@ pub(crate) fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<S
         | Op::Announce { .. }
         | Op::KeepRouterAdvertisements
         | Op::AwaitDuplicateDetection { .. }
+        | Op::EvictElements { .. }
         | Op::ForgetConnections { .. } => Ok(Vec::new()),
     }
 }

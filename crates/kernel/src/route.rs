@@ -115,6 +115,8 @@ pub struct Egress {
     pub mtu: Option<u32>,
     /// Whether the address is one of this host's own.
     pub local: bool,
+    /// The host's address that the packet would come from.
+    pub source: Option<IpAddr>,
 }
 
 impl RouteSocket {
@@ -239,6 +241,10 @@ fn egress_of(route: &RouteMessage) -> Option<Egress> {
         link: oif(route)?,
         mtu: mtu_of(route),
         local: route.header.kind == RouteType::Local,
+        source: route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::PrefSource(address) => ip_of(address),
+            _ => None,
+        }),
     })
 }
 

@@ -2,6 +2,8 @@
 //! Each verb verifies before it relies on a table; a table that is gone or altered is laid anew and refilled.
 //! It must never change a table of a newer version, nor exec anything while the table stands.
 
+use std::collections::HashSet;
+
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, TableAttribute,
@@ -98,9 +100,15 @@ impl Nft {
 
     /// The seal goes in last: a refill that a SIGKILL cut short leaves an unsealed table.
     fn refill(&mut self, table: &Table, elements: &[(Element, Tag)]) -> Result<()> {
+        // A key has one owner; of two records that claim it (one of the dead) the first is believed.
+        let mut taken = HashSet::new();
         let own: Vec<&(Element, Tag)> = elements
             .iter()
             .filter(|(element, _)| element.table() == *table)
+            .filter(|(element, _)| {
+                let place = element.place();
+                taken.insert((place.set, place.key))
+            })
             .collect();
         for part in own.chunks(REFILL) {
             self.add(part.iter().copied(), 0)?;
@@ -236,4 +244,14 @@ fn refused(table: &Table, error: NftablesError) -> KernelError {
         }
         other => KernelError::new(tried, Errno::EIO).with_extack(Some(other.to_string())),
     }
+}
+
+/// Whether there is an nft to lay tables with; for STATUS.
+pub fn tool_is_installed() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).any(|folder| folder.join("nft").is_file());
+    in_path
+        || NFT_PLACES
+            .iter()
+            .any(|place| place.starts_with('/') && std::path::Path::new(place).is_file())
 }

@@ -22,7 +22,7 @@ mod table;
 mod tag;
 mod wire;
 
-pub use base::Standing;
+pub use base::{Standing, tool_is_installed};
 pub use element::{Element, Protocol};
 pub use elements::Occupant;
 pub use foreign::{ForwardChain, Search, legacy_iptables};

@@ -1,0 +1,74 @@
+//! Who already publishes a port that is asked for, and whether that owner is still alive.
+//! The driver observes with it; its plan refuses a live rival and evicts a dead one.
+//! It must never change anything.
+
+use std::net::IpAddr;
+
+use wharfline_core::attachment::AttachmentKey;
+use wharfline_core::error::Result;
+use wharfline_core::record::Record;
+use wharfline_core::session::Session;
+use wharfline_kernel::nft::{Element, Occupant, Tag};
+
+/// An element under a key that we want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rival {
+    /// The element that stands there.
+    pub element: Element,
+    /// Its mark; `None`: no plugin of ours put it there.
+    pub tag: Option<Tag>,
+    /// Its owner, if he lives: a text that names him.
+    pub alive: Option<String>,
+}
+
+/// The rivals for `wanted`; what is our own already is none. Point look-ups; records are read only on a conflict.
+pub(crate) fn find(
+    session: &Session,
+    key: &AttachmentKey,
+    wanted: &[Element],
+) -> Result<Vec<Rival>> {
+    let found = session.with_nft(|nft| nft.look_up(wanted))?;
+    let others: Vec<Occupant> = found
+        .into_iter()
+        .flatten()
+        .filter(|occupant| occupant.tag != Some(key.tag()))
+        .collect();
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let records = Record::all(session.state())?;
+    let own: Vec<IpAddr> = wanted.iter().filter_map(target).collect();
+    Ok(others
+        .into_iter()
+        .map(|occupant| judge(occupant, &records, &own))
+        .collect())
+}
+
+fn judge(occupant: Occupant, records: &[Record], own: &[IpAddr]) -> Rival {
+    let record = records
+        .iter()
+        .find(|record| Some(record.key().tag()) == occupant.tag);
+    // An address has one owner: who still publishes to one that is ours now has died without a DEL.
+    let inherited = target(&occupant.element).is_some_and(|address| own.contains(&address));
+    let alive = match (record, occupant.tag) {
+        _ if inherited => None,
+        (Some(record), _) if record.netns_lives() => Some(record.key().to_string()),
+        (_, Some(_)) => None,
+        (None, None) | (Some(_), None) => {
+            Some("an element that no plugin of ours added".to_owned())
+        }
+    };
+    Rival {
+        element: occupant.element,
+        tag: occupant.tag,
+        alive,
+    }
+}
+
+/// The container's address that a published port leads to.
+fn target(element: &Element) -> Option<IpAddr> {
+    match element {
+        Element::Published { to, .. } => Some(to.ip()),
+        _ => None,
+    }
+}
