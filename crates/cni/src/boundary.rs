@@ -12,7 +12,7 @@ use wharfline_spec::cni::{CniError, NetConf, Version, code};
 
 use crate::environment::{self, ReadVariable, Who};
 use crate::plugin::{NetworkRequest, Plugin, Request, Verb};
-use crate::{panics, signals, stdout};
+use crate::{log, panics, signals, stdout};
 
 /// Largest configuration that is read, in bytes. Real ones have a few thousand; 206 port mappings
 /// have 20,000.
@@ -66,14 +66,14 @@ impl Boundary<'_> {
             Ok(None) => return ExitCode::SUCCESS,
             Ok(Some(document)) => (document, ExitCode::SUCCESS),
             Err(Refusal { version, error }) => {
-                tracing::error!(plugin = plugin.name(), code = error.code, "{error}");
+                tracing::error!(code = error.code, "{error}");
                 (error.to_json(version), ExitCode::FAILURE)
             }
         };
         match stdout::answer(&mut self.stdout, &document) {
             Ok(()) => code,
             Err(e) => {
-                tracing::error!(plugin = plugin.name(), "write the answer to stdout: {e}");
+                tracing::error!("write the answer to stdout: {e}");
                 ExitCode::FAILURE
             }
         }
@@ -87,10 +87,22 @@ impl Boundary<'_> {
             Verb::Add | Verb::Del | Verb::Check => {
                 let who = environment::who(&self.env).map_err(unversioned)?;
                 let conf = self.configuration(plugin, verb)?;
+                log::about(|| {
+                    // Twelve characters are what people see in every other listing.
+                    let container = who.container.as_str().get(..12);
+                    let container = container.unwrap_or(who.container.as_str());
+                    format!(
+                        "{} {verb} {} {container}/{}: ",
+                        plugin.name(),
+                        conf.name,
+                        who.ifname
+                    )
+                });
                 attachment_verb(plugin, request(verb, who, conf, path)?)
             }
             Verb::Gc | Verb::Status => {
                 let conf = self.configuration(plugin, verb)?;
+                log::about(|| format!("{} {verb} {}: ", plugin.name(), conf.name));
                 network_verb(plugin, &NetworkRequest { verb, conf, path })
             }
         }

@@ -220,3 +220,37 @@ fn pair(value: &Value, at: &str) -> Result<(String, String), BadField> {
         _ => Err(BadField::new(at, "is not a pair")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_another_runtime_left_is_read_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            key in proptest::sample::select(&["containerId", "config", "ifName", "networkName", "netns",
+                "cniArgs", "capabilityArgs", "result"][..]),
+            value in proptest::sample::select(&["null", "5", "\"\"", "\"=\"", "[[1]]", "[[\"a\"]]", "{}"][..]),
+        ) {
+            let file = Path::new("lab-c1-eth0");
+            prop_assert!(read(file, &bytes).is_err());
+            let mut doc = json!({
+                "kind": KIND, "containerId": "c1", "config": "e30=", "ifName": "eth0",
+                "networkName": "lab", "cniArgs": [["a", "b"]],
+            });
+            prop_assert!(read(file, doc.to_string().as_bytes()).is_ok());
+            doc[key] = serde_json::from_str(value).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            // Either is right; what counts is that it answers, and names the file.
+            if let Err(error) = read(file, doc.to_string().as_bytes()) {
+                prop_assert!(error.to_string().starts_with("cached result lab-c1-eth0: "));
+            }
+        }
+
+        #[test]
+        fn base64_reads_back_what_it_wrote(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(base64::decode(&base64::encode(&bytes)), Some(bytes));
+        }
+    }
+}
