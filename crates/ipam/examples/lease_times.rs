@@ -10,10 +10,10 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use wharfline_ipam::host_local;
 use wharfline_ipam::lease::Owner;
 use wharfline_ipam::store::Site;
-use wharfline_spec::cni::{Args, NetConf};
+use wharfline_ipam::{config, host_local};
+use wharfline_spec::cni::{Args, Attachment, NetConf};
 use wharfline_spec::{ContainerId, IfName};
 
 const ROUNDS: usize = 200;
@@ -48,7 +48,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{leases} leases; the first ADD reads them all: {:?}",
         start.elapsed()
     );
-    let mut times: [Vec<Duration>; 4] = Default::default();
+    let mut times: [Vec<Duration>; 5] = Default::default();
+    let place = config::place(&conf)?;
+    let mut valid = vec![attachment(&format!("new{ROUNDS}"))?];
+    for n in 0..leases {
+        valid.push(attachment(&format!("{n:064x}"))?);
+    }
     for round in 0..ROUNDS {
         let owner = owner(round)?;
         let stranger = Owner::new(&ContainerId::new("stranger")?, &IfName::new("eth0")?);
@@ -57,20 +62,37 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?);
         times[1].push(timed(|| host_local::check(&site, &conf, &owner))?);
         times[2].push(timed(|| host_local::del(&site, &conf, &stranger))?);
-        times[3].push(timed(|| host_local::del(&site, &conf, &owner))?);
+        if round % 2 == 0 {
+            times[3].push(timed(|| host_local::del(&site, &conf, &owner))?);
+        } else {
+            times[4].push(timed(|| host_local::gc(&site, &place, &valid).map(drop))?);
+        }
     }
-    for (name, mut times) in ["allocate", "check", "release unknown", "release"]
-        .into_iter()
-        .zip(times)
+    for (name, mut times) in [
+        "allocate",
+        "check",
+        "release unknown",
+        "release",
+        "gc of one",
+    ]
+    .into_iter()
+    .zip(times)
     {
         times.sort_unstable();
         println!(
             "{name:16} median {:?}, worst {:?}",
-            times[ROUNDS / 2],
-            times[ROUNDS - 1]
+            times[times.len() / 2],
+            times[times.len() - 1]
         );
     }
     Ok(())
+}
+
+fn attachment(container: &str) -> Result<Attachment, Box<dyn Error>> {
+    Ok(Attachment {
+        container: ContainerId::new(container)?,
+        ifname: IfName::new("eth0")?,
+    })
 }
 
 /// Writes leases as the reference does, from 10.1.0.2 on without a gap: the free ones lie together.
