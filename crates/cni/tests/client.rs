@@ -346,6 +346,21 @@ fn check_asks_in_order_with_the_result_and_honours_the_list() {
 }
 
 #[test]
+fn check_needs_the_result_of_an_add() {
+    let stage = Stage::new();
+    let error = stage
+        .client
+        .check(&list("1.0.0", json!({})), &attach())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("results/lab-c1-eth0: no result of an ADD is kept"),
+        "{error}"
+    );
+    assert!(stage.calls().is_empty());
+}
+
+#[test]
 fn gc_deletes_stale_cached_attachments_then_lets_every_plugin_collect() {
     let stage = added("1.1.0");
     stage.calls();

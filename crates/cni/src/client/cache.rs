@@ -97,6 +97,13 @@ impl Cache {
         }
     }
 
+    /// The refusal of what cannot be done without the result of an ADD.
+    pub(super) fn has_none(&self, network: &NetworkName, attach: &Attach) -> ClientError {
+        let path = self.file(network, attach);
+        let problem = "no result of an ADD is kept".to_owned();
+        ClientError::Cache { path, problem }
+    }
+
     /// Forgets an attachment; one that is not there is forgotten already.
     pub(super) fn remove(&self, network: &NetworkName, attach: &Attach) -> Result<(), ClientError> {
         let file = self.file(network, attach);

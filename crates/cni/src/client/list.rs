@@ -74,7 +74,12 @@ impl Client {
         if list.disable_check {
             return Ok(());
         }
-        let result = self.cache.get(&list.name, attach)?.and_then(|c| c.result);
+        // A plugin has nothing to compare with unless it is given what the ADD answered.
+        let cached = self.cache.get(&list.name, attach)?;
+        let result = match cached.and_then(|c| c.result) {
+            Some(result) => Some(result),
+            None => return Err(self.cache.has_none(&list.name, attach)),
+        };
         for plugin in &list.plugins {
             let conf = derive(list, plugin, result.as_ref(), Some(attach));
             self.call(list, plugin, Verb::Check, Some(attach), &conf)?;
