@@ -2,7 +2,6 @@
 //! Called in process by the bridge plugin and by the `host-local` binary, with one result.
 //! Must never leave a lease behind a failed ADD, nor let a broken configuration keep a DEL from releasing.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use wharfline_spec::BadField;
@@ -156,18 +155,15 @@ pub fn gc(site: &Site, place: &Place, valid: &[Attachment]) -> Result<Vec<Lease>
         return Ok(Vec::new());
     };
     store.fence()?;
-    let owners: Vec<Owner> = valid
+    let hashes = valid
         .iter()
-        .map(|a| Owner::new(&a.container, &a.ifname))
-        .collect();
-    let keep: HashSet<_> = owners
-        .iter()
-        .flat_map(|o| [o.holder(), o.old_holder()])
-        .collect();
-    let hashes: HashSet<u64> = keep.iter().map(|holder| holder.hash64()).collect();
+        .flat_map(|a| Owner::hashes(&a.container, &a.ifname));
+    let mut valid: Vec<u64> = hashes.collect();
+    valid.sort_unstable();
     let freed = store.settled(|store| {
-        let mut dead = store.select(&|hash| !hashes.contains(&hash))?;
-        dead.retain(|lease| !keep.contains(&lease.holder) && !lease.holder.is_operator());
+        // A lease whose holder is valid has a hash that is in the list; no other need be read.
+        let mut dead = store.select(&|hash| valid.binary_search(&hash).is_err())?;
+        dead.retain(|lease| !lease.holder.is_operator());
         store.cool(&dead);
         store.withdraw(&dead)?;
         Ok(dead)

@@ -46,6 +46,14 @@ impl Owner {
         }
     }
 
+    /// [`Holder::hash64`] of the current and of the old holder, for lists too long to keep as text.
+    #[must_use]
+    pub fn hashes(container: &ContainerId, ifname: &IfName) -> [u64; 2] {
+        let old = fnv(FNV_START, container.as_str());
+        let current = fnv(fnv(old, LINE_BREAK), ifname.as_str());
+        [mixed(current), mixed(old)]
+    }
+
     /// What a lease of this owner holds.
     #[must_use]
     pub fn holder(&self) -> &Holder {
@@ -101,18 +109,27 @@ impl Holder {
         self.container() == RESERVED
     }
 
-    /// A number for finding the holder in the index: FNV-1a of the text (64 bits), then a mix of the
-    /// bits, because the index uses the low ones. Not the standard library's, whose numbers may change
-    /// from one build to the next while an index stays.
+    /// A number for finding the holder in the index.
     #[must_use]
     pub fn hash64(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in self.0.bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash ^ (hash >> 33)
+        mixed(fnv(FNV_START, &self.0))
     }
+}
+
+/// FNV-1a of 64 bits (draft-eastlake-fnv). Not the standard library's hash, whose numbers may change
+/// from one build to the next while an index stays.
+fn fnv(start: u64, text: &str) -> u64 {
+    text.bytes().fold(start, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV's low bits, which the index uses, say little about the last bytes; this spreads them.
+fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
 }
 
 /// `container eth0`, on one line.
@@ -150,6 +167,17 @@ mod tests {
         let old = Holder::of_content(b"abc\n").unwrap();
         assert_eq!(&old, owner("abc", "eth1").old_holder());
         assert_eq!((old.container(), old.ifname()), ("abc", None));
+    }
+
+    #[test]
+    fn hashes_need_no_text() {
+        let (container, ifname) = (
+            ContainerId::new("abc").unwrap(),
+            IfName::new("eth0").unwrap(),
+        );
+        let owner = Owner::new(&container, &ifname);
+        let expected = [owner.holder().hash64(), owner.old_holder().hash64()];
+        assert_eq!(Owner::hashes(&container, &ifname), expected);
     }
 
     #[test]

@@ -107,8 +107,9 @@ impl Owners {
     /// All entries.
     pub(super) fn all(&mut self) -> io::Result<Vec<Slot>> {
         let mut all = Vec::with_capacity(usize::try_from(self.used).unwrap_or(0));
-        for at in 0..self.slots {
-            all.extend(self.read(at)?);
+        for number in 0..self.slots / SLOTS_PER_PAGE {
+            let page = self.pages.get(FIRST_PAGE + number)?;
+            all.extend(page.chunks_exact(SLOT).filter_map(parse));
         }
         Ok(all)
     }
@@ -152,18 +153,7 @@ impl Owners {
 
     fn read(&mut self, at: u64) -> io::Result<Option<Slot>> {
         let page = self.pages.get(FIRST_PAGE + at / SLOTS_PER_PAGE)?;
-        let slot = &page[offset(at)..offset(at) + SLOT];
-        let (Some((hash, rest)), 1) = (slot.split_first_chunk::<8>(), slot[24]) else {
-            return Ok(None);
-        };
-        let Some((addr, _)) = rest.split_first_chunk::<16>() else {
-            return Ok(None);
-        };
-        let (hash, addr) = (u64::from_le_bytes(*hash), u128::from_le_bytes(*addr));
-        Ok(Some(Slot {
-            hash,
-            addr: Addr::from_number(addr),
-        }))
+        Ok(parse(&page[offset(at)..offset(at) + SLOT]))
     }
 
     fn write(&mut self, at: u64, slot: Option<Slot>) -> io::Result<()> {
@@ -177,6 +167,17 @@ impl Owners {
         }
         Ok(())
     }
+}
+
+/// The entry in a slot's bytes.
+fn parse(slot: &[u8]) -> Option<Slot> {
+    let (hash, rest) = slot.split_first_chunk::<8>()?;
+    let (addr, rest) = rest.split_first_chunk::<16>()?;
+    let addr = Addr::from_number(u128::from_le_bytes(*addr));
+    (rest.first() == Some(&1)).then(|| Slot {
+        hash: u64::from_le_bytes(*hash),
+        addr,
+    })
 }
 
 fn offset(at: u64) -> usize {
