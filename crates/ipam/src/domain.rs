@@ -16,8 +16,7 @@ use crate::store::Site;
 pub struct HostLocal<'a> {
     site: Site,
     conf: &'a NetConf,
-    args: &'a Args,
-    owner: Option<Owner>,
+    attachment: Option<(&'a Args, Owner)>,
 }
 
 impl<'a> HostLocal<'a> {
@@ -27,39 +26,38 @@ impl<'a> HostLocal<'a> {
         HostLocal {
             site: Site::default(),
             conf,
-            args,
-            owner: Some(owner),
+            attachment: Some((args, owner)),
         }
     }
 
-    /// The request of the network as a whole, GC or STATUS, on this host. It has no arguments.
+    /// The request of the network as a whole, GC or STATUS, on this host.
     #[must_use]
-    pub fn for_network(conf: &'a NetConf, args: &'a Args) -> HostLocal<'a> {
+    pub fn for_network(conf: &'a NetConf) -> HostLocal<'a> {
         HostLocal {
             site: Site::default(),
             conf,
-            args,
-            owner: None,
+            attachment: None,
         }
     }
 
-    fn owner(&self) -> Result<&Owner> {
+    fn attachment(&self) -> Result<&(&'a Args, Owner)> {
         let missing = || CoreError::new(ErrorKind::Bug, "host-local: a request of no attachment");
-        self.owner.as_ref().ok_or_else(missing)
+        self.attachment.as_ref().ok_or_else(missing)
     }
 }
 
 impl Ipam for HostLocal<'_> {
     fn acquire(&self) -> Result<CniResult> {
-        host_local::add(&self.site, self.conf, self.args, self.owner()?).map_err(refusal)
+        let (args, owner) = self.attachment()?;
+        host_local::add(&self.site, self.conf, args, owner).map_err(refusal)
     }
 
     fn release(&self) -> Result<()> {
-        host_local::del(&self.site, self.conf, self.owner()?).map_err(refusal)
+        host_local::del(&self.site, self.conf, &self.attachment()?.1).map_err(refusal)
     }
 
     fn check(&self) -> Result<()> {
-        host_local::check(&self.site, self.conf, self.owner()?).map_err(refusal)
+        host_local::check(&self.site, self.conf, &self.attachment()?.1).map_err(refusal)
     }
 
     fn gc(&self) -> Result<()> {

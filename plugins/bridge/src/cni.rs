@@ -2,8 +2,6 @@
 //! `main` hands it to the process boundary.
 //! It must never reach the kernel past the engine.
 
-use std::sync::LazyLock;
-
 use wharfline_cni::attach::{attach, sweep};
 use wharfline_cni::domain::{Asked, ForeignIpam, refusal};
 use wharfline_cni::{NetworkRequest, Plugin, Request};
@@ -12,7 +10,7 @@ use wharfline_core::error::Error;
 use wharfline_core::ipam::{Ipam, NoIpam};
 use wharfline_ipam::domain::HostLocal;
 use wharfline_ipam::lease::Owner;
-use wharfline_spec::cni::{Args, CniError, CniResult, NetConf};
+use wharfline_spec::cni::{CniError, CniResult, NetConf};
 
 use crate::config::{BridgeConfig, requested_mac};
 use crate::driver::BridgeDriver;
@@ -74,15 +72,12 @@ fn ipam_of<'a>(conf: &'a NetConf, asked: Asked<'a>) -> Result<Box<dyn Ipam + 'a>
     })
 }
 
-/// GC and STATUS come without arguments.
-static NO_ARGS: LazyLock<Args> = LazyLock::new(Args::default);
-
 fn host_local<'a>(conf: &'a NetConf, asked: Asked<'a>) -> HostLocal<'a> {
     match asked {
         Asked::Attachment(request) => {
             let owner = Owner::new(&request.container, &request.ifname);
             HostLocal::for_attachment(conf, &request.args, owner)
         }
-        Asked::Network(_) => HostLocal::for_network(conf, &NO_ARGS),
+        Asked::Network(_) => HostLocal::for_network(conf),
     }
 }

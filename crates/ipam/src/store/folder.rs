@@ -76,15 +76,15 @@ impl Folder {
         &self.path
     }
 
-    /// Opens a file of the directory; `create` makes it when it is not there.
-    pub(super) fn file(&self, name: &str, create: bool) -> io::Result<File> {
-        let create = if create {
-            OFlag::O_CREAT
-        } else {
-            OFlag::empty()
+    /// Opens the file to lock, which is made when it is not there. Where nothing can be written it is
+    /// opened to read: what only reads goes on, and what writes says what it could not write.
+    pub(super) fn lock_file(&self) -> io::Result<File> {
+        let open = |flags| openat(&self.fd, "lock", flags | OFlag::O_CLOEXEC, LEASE_MODE);
+        let opened = match open(OFlag::O_RDWR | OFlag::O_CREAT) {
+            Err(Errno::EROFS | Errno::EACCES) => open(OFlag::O_RDONLY),
+            other => other,
         };
-        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | create;
-        Ok(File::from(openat(&self.fd, name, flags, LEASE_MODE)?))
+        Ok(File::from(opened?))
     }
 
     /// Device, inode and time of the last change.
@@ -162,7 +162,8 @@ impl Folder {
     /// Writes a file over in place, which leaves the directory's time of change alone. Never cut to
     /// nothing first: ext4 flushes such a file when it is closed (ext4(5), auto_da_alloc).
     pub(super) fn overwrite(&self, name: &str, content: &str) -> io::Result<()> {
-        let file = self.file(name, true)?;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC;
+        let file = File::from(openat(&self.fd, name, flags, LEASE_MODE)?);
         let length = content.len() as u64;
         if file.metadata()?.len() > length {
             file.set_len(length)?;

@@ -112,7 +112,7 @@ impl<'s> Store<'s> {
             cause,
         };
         let file = folder
-            .file("lock", true)
+            .lock_file()
             .map_err(|cause| failed("open lock", cause))?;
         let lock = lock::lock(file, site.lock_wait).map_err(|refusal| match refusal {
             lock::Refusal::Busy => Error::Busy {
