@@ -100,7 +100,13 @@ fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::R
         mtu: veth.mtu,
     })?;
     match session.link(NsRef::Host, &veth.host_end) {
-        Ok(Some(link)) => Ok(link),
+        Ok(Some(link)) => {
+            // A veth's lower link is its other end: the container need not be asked for it.
+            if let Some(index) = link.lower {
+                session.remember(NsRef::Container, &veth.container_end, index);
+            }
+            Ok(link)
+        }
         _ => Err(KernelError::new(
             format!("look up link {}", veth.host_end),
             Errno::ENODEV,

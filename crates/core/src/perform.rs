@@ -176,7 +176,7 @@ fn keep_router_advertisements(session: &Session, ns: NsRef) -> Result<()> {
 }
 
 fn ensure_bridge(session: &Session, bridge: &Bridge) -> Result<()> {
-    let found = match session.link(NsRef::Host, &bridge.name)? {
+    let found = match session.observed_link(&bridge.name)? {
         Some(link) => link,
         None => create_bridge(session, bridge)?,
     };

@@ -5,12 +5,10 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use tokio::runtime::Runtime;
 use wharfline_kernel::link::{Link, LinkKey};
 use wharfline_kernel::nft::Nft;
-use wharfline_kernel::{KernelError, Netns, RouteSocket, route_socket, sysctl};
+use wharfline_kernel::{KernelError, Netns, RouteSocket, sysctl};
 use wharfline_spec::names::IfName;
 
 use crate::driver::Sandbox;
@@ -20,13 +18,14 @@ use crate::state::HostState;
 
 /// Everything that one verb holds open.
 pub struct Session {
-    runtime: Arc<Runtime>,
     host: RouteSocket,
     host_netns: Netns,
     container: Option<Container>,
     nft: OnceCell<RefCell<Nft>>,
     state: HostState,
     indices: RefCell<HashMap<(NsRef, IfName), u32>>,
+    /// The last link looked up on the host: what was observed is not asked again at once.
+    observed: RefCell<Option<Link>>,
 }
 
 struct Container {
@@ -37,18 +36,17 @@ struct Container {
 impl Session {
     /// Opens the host's socket; the host is the namespace of the calling thread.
     pub fn open() -> Result<Self> {
-        let runtime = route_socket::runtime()?;
-        let host = RouteSocket::open(&runtime)?;
+        let host = RouteSocket::open()?;
         let host_netns = Netns::current()?;
         let state = HostState::of(Path::new(crate::state::RUN_DIR), host_netns.id().ino);
         Ok(Self {
-            runtime,
             host,
             host_netns,
             container: None,
             nft: OnceCell::new(),
             state,
             indices: RefCell::default(),
+            observed: RefCell::default(),
         })
     }
 
@@ -67,10 +65,7 @@ impl Session {
                 ),
             ));
         }
-        let runtime = &self.runtime;
-        let socket = netns
-            .enter(|| RouteSocket::open(runtime))
-            .map_err(unusable)?;
+        let socket = netns.enter(RouteSocket::open).map_err(unusable)?;
         let sandbox = Sandbox {
             path: path.to_owned(),
             id: netns.id(),
@@ -133,12 +128,28 @@ impl Session {
     /// The link, freshly looked up.
     pub fn link(&self, ns: NsRef, name: &IfName) -> Result<Option<Link>> {
         let link = self.socket(ns)?.link(LinkKey::Name(name))?;
-        let mut indices = self.indices.borrow_mut();
         match &link {
-            Some(found) => indices.insert((ns, name.clone()), found.index),
-            None => indices.remove(&(ns, name.clone())),
-        };
+            Some(found) => self.remember(ns, name, found.index),
+            None => self.forget(ns, name),
+        }
+        if ns == NsRef::Host {
+            self.observed.borrow_mut().clone_from(&link);
+        }
         Ok(link)
+    }
+
+    /// The host's link as the driver has just observed it, or freshly looked up.
+    pub fn observed_link(&self, name: &IfName) -> Result<Option<Link>> {
+        let observed = self.observed.borrow_mut().take();
+        match observed {
+            Some(link) if link.name == name.as_str() => Ok(Some(link)),
+            _ => self.link(NsRef::Host, name),
+        }
+    }
+
+    /// Keeps an index that an answer about another link told.
+    pub fn remember(&self, ns: NsRef, name: &IfName, index: u32) {
+        self.indices.borrow_mut().insert((ns, name.clone()), index);
     }
 
     /// The link's index, looked up once per verb.
@@ -147,9 +158,7 @@ impl Session {
             return Ok(*index);
         }
         let link = self.socket(ns)?.expect_link(name)?;
-        self.indices
-            .borrow_mut()
-            .insert((ns, name.clone()), link.index);
+        self.remember(ns, name, link.index);
         Ok(link.index)
     }
 

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::{
@@ -64,17 +64,14 @@ impl RouteSocket {
     pub fn addresses(&self, index: u32) -> Result<Vec<LinkAddress>> {
         let mut message = AddressMessage::default();
         message.header.index = index;
-        let answers = self.dump(Message::GetAddress(message), || {
+        let answers = self.dump(&Message::GetAddress(message), || {
             format!("list the addresses of link {index}")
         })?;
         Ok(answers
             .iter()
-            .filter_map(|answer| match answer {
-                Message::NewAddress(address) if address.header.index == index => {
-                    LinkAddress::from_message(address)
-                }
-                _ => None,
-            })
+            .filter_map(|body| AddressMessage::parse(body.as_slice()).ok())
+            .filter(|address| address.header.index == index)
+            .filter_map(|address| LinkAddress::from_message(&address))
             .collect())
     }
 }

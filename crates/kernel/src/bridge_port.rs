@@ -2,6 +2,7 @@
 //! `core`'s operations call it after the port exists (the kernel takes none of this at creation).
 //! It must never touch a port's VLANs on a bridge that does not filter by VLAN.
 
+use netlink_packet_core::Parseable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
@@ -90,16 +91,14 @@ impl RouteSocket {
         message
             .attributes
             .push(LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan]));
-        let answers = self.dump(Message::GetLink(message), || {
+        let answers = self.dump(&Message::GetLink(message), || {
             format!("list the VLANs of port {index}")
         })?;
         let mut vlans: Vec<PortVlan> = answers
             .iter()
-            .filter_map(|answer| match answer {
-                Message::NewLink(link) if link.header.index == index => Some(link),
-                _ => None,
-            })
-            .flat_map(vlans_of)
+            .filter_map(|body| LinkMessage::parse(body.as_slice()).ok())
+            .filter(|link| link.header.index == index)
+            .flat_map(|link| vlans_of(&link))
             .collect();
         vlans.sort_unstable();
         Ok(vlans)

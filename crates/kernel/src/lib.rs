@@ -10,6 +10,7 @@ pub mod duplicate_detection;
 pub mod error;
 pub mod hash;
 pub mod link;
+mod link_answer;
 pub mod listener;
 pub mod neighbour;
 pub mod netns;

@@ -8,8 +8,8 @@ use macaddr::MacAddr6;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use wharfline_spec::names::IfName;
 
@@ -34,6 +34,8 @@ pub struct Link {
     pub up: bool,
     /// Promiscuous by its own flag (IFF_PROMISC).
     pub promiscuous: bool,
+    /// Index of the link that it stands on; of a veth its other end's, in that end's namespace.
+    pub lower: Option<u32>,
     /// Index of the bridge (or other controller) that it is a port of.
     pub controller: Option<u32>,
     /// The text that a person set or we did (ifalias).
@@ -106,8 +108,7 @@ impl RouteSocket {
             .attributes
             .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         match self.get(Message::GetLink(message), tried) {
-            Ok(Message::NewLink(answer)) => Ok(Some(Link::from_message(&answer))),
-            Ok(_) => Ok(None),
+            Ok(body) => Ok(Link::read(&body)),
             Err(e) if e.is_absent() => Ok(None),
             Err(e) => Err(e),
         }
@@ -129,14 +130,8 @@ impl RouteSocket {
         message
             .attributes
             .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let answers = self.dump(Message::GetLink(message), || "list links".into())?;
-        Ok(answers
-            .iter()
-            .filter_map(|answer| match answer {
-                Message::NewLink(link) => Some(Link::from_message(link)),
-                _ => None,
-            })
-            .collect())
+        let answers = self.dump(&Message::GetLink(message), || "list links".into())?;
+        Ok(answers.iter().filter_map(|body| Link::read(body)).collect())
     }
 
     /// Makes a bridge. EEXIST where the name is taken.
@@ -313,59 +308,4 @@ fn set_up_flag(message: &mut LinkMessage, up: bool) {
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
     }
-}
-
-impl Link {
-    fn from_message(message: &LinkMessage) -> Self {
-        let mut link = Self {
-            index: message.header.index,
-            up: message.header.flags.contains(LinkFlags::Up),
-            promiscuous: message.header.flags.contains(LinkFlags::Promisc),
-            ..Self::default()
-        };
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name.clone_from(name),
-                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-                LinkAttribute::Address(bytes) => link.mac = mac_of(bytes),
-                LinkAttribute::Controller(index) => link.controller = Some(*index),
-                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
-                LinkAttribute::LinkInfo(infos) => link.read_info(infos),
-                _ => {}
-            }
-        }
-        link
-    }
-
-    fn read_info(&mut self, infos: &[LinkInfo]) {
-        for info in infos {
-            match info {
-                LinkInfo::Kind(kind) => self.kind = kind.to_string(),
-                LinkInfo::Data(InfoData::Bridge(settings)) => {
-                    self.vlan_filtering = settings.contains(&InfoBridge::VlanFiltering(true));
-                }
-                LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
-                    self.port = Some(port_of(settings));
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-fn port_of(settings: &[InfoBridgePort]) -> BridgePort {
-    let mut port = BridgePort::default();
-    for setting in settings {
-        match setting {
-            InfoBridgePort::PortNumber(number) => port.number = *number,
-            InfoBridgePort::HairpinMode(on) => port.hairpin = *on,
-            InfoBridgePort::Isolated(on) => port.isolated = *on,
-            _ => {}
-        }
-    }
-    port
-}
-
-fn mac_of(bytes: &[u8]) -> Option<MacAddr6> {
-    <[u8; 6]>::try_from(bytes).ok().map(MacAddr6::from)
 }

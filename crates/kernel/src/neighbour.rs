@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use macaddr::MacAddr6;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, Parseable};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -49,8 +49,10 @@ impl RouteSocket {
             format!("look up neighbour {ip} on link {link}")
         });
         match answer {
-            Ok(Message::NewNeighbour(entry)) => Ok(mac_of(&entry)),
-            Ok(_) => Ok(None),
+            Ok(body) => {
+                let entry = NeighbourMessage::parse(body.as_slice());
+                Ok(entry.ok().as_ref().and_then(mac_of))
+            }
             Err(e) if e.is_absent() || e.errno() == Errno::EINVAL => Ok(None),
             Err(e) => Err(e),
         }

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
@@ -161,8 +161,7 @@ impl RouteSocket {
             format!("find the route to {to}")
         });
         match answer {
-            Ok(Message::NewRoute(route)) => Ok(egress_of(&route)),
-            Ok(_) => Ok(None),
+            Ok(body) => Ok(parse(&body).as_ref().and_then(egress_of)),
             Err(e) if is_unreachable(e.errno()) => Ok(None),
             Err(e) => Err(e),
         }
@@ -177,17 +176,20 @@ impl RouteSocket {
         };
         let mut message = RouteMessage::default();
         message.header.address_family = family(any);
-        let answers = self.dump(Message::GetRoute(message), || {
+        let answers = self.dump(&Message::GetRoute(message), || {
             format!("list the routes of link {link}")
         })?;
         Ok(answers
             .iter()
-            .filter_map(|answer| match answer {
-                Message::NewRoute(route) if oif(route) == Some(link) => route_of(route, any),
-                _ => None,
-            })
+            .filter_map(|body| parse(body))
+            .filter(|route| oif(route) == Some(link))
+            .filter_map(|route| route_of(&route, any))
             .collect())
     }
+}
+
+fn parse(body: &[u8]) -> Option<RouteMessage> {
+    RouteMessage::parse(body).ok()
 }
 
 fn is_unreachable(errno: nix::errno::Errno) -> bool {
@@ -241,10 +243,13 @@ fn egress_of(route: &RouteMessage) -> Option<Egress> {
         link: oif(route)?,
         mtu: mtu_of(route),
         local: route.header.kind == RouteType::Local,
-        source: route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::PrefSource(address) => ip_of(address),
-            _ => None,
-        }),
+        source: route
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                RouteAttribute::PrefSource(address) => ip_of(address),
+                _ => None,
+            }),
     })
 }
 
