@@ -5,6 +5,7 @@
 //! test: what it reports comes from iproute2, nft and the kernel itself.
 
 pub mod fault;
+mod features;
 mod lab;
 mod namespace;
 mod network;
@@ -16,6 +17,7 @@ pub mod traffic;
 mod wait;
 mod world;
 
+pub use features::Feature;
 pub use lab::Lab;
 pub use namespace::Namespace;
 pub use network::Network;

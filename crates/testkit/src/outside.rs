@@ -18,13 +18,13 @@ impl Outside {
     /// The host's link to it.
     pub const UPLINK: &str = "uplink0";
     /// The host's addresses on the uplink.
-    pub const HOST_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    pub const HOST_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
     /// See [`Outside::HOST_V4`].
-    pub const HOST_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+    pub const HOST_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 1));
     /// The outside's own addresses on the link; the host's default routes point there.
-    pub const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+    pub const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2));
     /// See [`Outside::V4`].
-    pub const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
+    pub const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 2));
     /// An address farther away, behind the router.
     pub const FAR_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
     /// See [`Outside::FAR_V4`].
@@ -35,18 +35,18 @@ impl Outside {
         // MAC addresses are given: a random one is set anew by a udev of the machine in some set-ups.
         lab.host().ip(
             "link add uplink0 address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02 netns outside
-             addr add 192.0.2.1/24 dev uplink0
-             addr add 2001:db8::1/64 dev uplink0 nodad
+             addr add 198.18.0.1/24 dev uplink0
+             addr add 2001:db8:18::1/64 dev uplink0 nodad
              link set uplink0 up",
         );
         namespace.ip("link set lo up
-             addr add 192.0.2.2/24 dev eth0
-             addr add 2001:db8::2/64 dev eth0 nodad
+             addr add 198.18.0.2/24 dev eth0
+             addr add 2001:db8:18::2/64 dev eth0 nodad
              addr add 198.51.100.7/32 dev lo
              addr add 2001:db8:fa5::7/128 dev lo nodad
              link set eth0 up");
-        lab.host().ip("route add default via 192.0.2.2
-             route add default via 2001:db8::2");
+        lab.host().ip("route add default via 198.18.0.2
+             route add default via 2001:db8:18::2");
         Outside { namespace }
     }
 

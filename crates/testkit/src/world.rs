@@ -61,6 +61,13 @@ impl World {
         self
     }
 
+    /// The same world without the empty files whose names begin with `prefix`.
+    pub fn without_empty(mut self, prefix: &str) -> World {
+        self.objects
+            .retain(|name, state| !(name.starts_with(prefix) && state == "\"\""));
+        self
+    }
+
     /// What one has to do to this world to get `other`.
     pub fn difference(&self, other: &World) -> Difference {
         let gone = self

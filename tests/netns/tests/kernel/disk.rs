@@ -1,8 +1,10 @@
 //! A disk that is full, read-only or spoilt: a clear error, nothing changed and nothing lost.
 
 use serde_json::{Value, json};
-use wharfline_netns_tests::lists::{self, gateway, host_local, list, masquerading, port, ports};
-use wharfline_netns_tests::{Pod, ours};
+use wharfline_netns_tests::lists::{
+    self, current, gateway, host_local, list, masquerading, port, ports,
+};
+use wharfline_netns_tests::{Pod, lasting, ours};
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Attachment, Lab, Network, Outside, Verb};
 
@@ -23,12 +25,12 @@ fn host(lab: &Lab) -> (Network<'_>, Pod) {
 fn fails_clearly(lab: &Lab, network: &Network<'_>, word: &str, mended: impl FnOnce()) {
     let pod = lab.namespace("new");
     let attachment = Attachment::of(&pod);
-    let before = lab.world_with(&[&pod]);
+    let before = lasting(lab.world_with(&[&pod]));
     let outcome = network.call(Verb::Add, 0, &attachment, None).make(lab);
     let told = outcome.failed();
     assert_eq!(outcome.error()["code"], 5, "{outcome}");
     assert!(told.contains(word), "does not say {word:?}: {told}");
-    before.returns("the world before", || lab.world_with(&[&pod]));
+    before.returns("the world before", || lasting(lab.world_with(&[&pod])));
     mended();
     network.add(&attachment);
     network
@@ -221,13 +223,11 @@ fn a_host_without_the_nft_program() {
 fn status_tells_of_an_exhausted_range() {
     let lab = Lab::new();
     let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/30"}]]});
-    let mut conflist = list("net", json!([gateway(&ipam)]));
-    conflist["cniVersion"] = json!("1.1.0");
-    let network = Network::new(&lab, &ours(), conflist);
+    let network = Network::new(&lab, &ours(), current(list("net", json!([gateway(&ipam)]))));
     assert_eq!(network.status(0).ok(), Value::Null);
     let pod = Pod::on(&network, "pod");
     let status = network.status(0);
-    assert!(status.refused(50).contains("10.88.0.0/30"), "{status}");
+    assert!(status.refused(50).contains("10.88.0."), "{status}");
     network.del(&pod.attachment);
     network.status(0).ok();
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use wharfline_netns_tests::lists::{gateway, host_local, list, with};
-use wharfline_netns_tests::{Pod, conformance, ours};
+use wharfline_netns_tests::{Pod, conformance, lasting, ours};
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins, Verb};
 
@@ -16,21 +16,13 @@ fn network<'lab>(lab: &'lab Lab, plugins: &Plugins, keys: Value) -> Network<'lab
 
 /// The refusal of an ADD, as code and text, after which the world must be what it was.
 fn refusal(lab: &Lab, network: &Network<'_>) -> (Value, String) {
-    let before = lab.world();
+    let before = lasting(lab.world());
     let pod = lab.namespace("refused");
     let attachment = Attachment::of(&pod);
     let outcome = network.call(Verb::Add, 0, &attachment, None).make(lab);
     let text = outcome.failed();
     drop(pod);
-    let settled = |lab: &Lab| {
-        lab.world()
-            .without("file /var/lib/cni")
-            .without("directory /var/lib/cni")
-    };
-    before
-        .without("file /var/lib/cni")
-        .without("directory /var/lib/cni")
-        .returns("the world before a refused ADD", || settled(lab));
+    before.returns("the world before a refused ADD", || lasting(lab.world()));
     (outcome.error()["code"].clone(), text)
 }
 

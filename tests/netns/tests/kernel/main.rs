@@ -1,0 +1,19 @@
+//! The plugins on a real kernel. One binary, so that its tests share the processors whatever file they are in.
+
+mod another;
+mod architecture;
+mod baseline;
+mod beside;
+mod bridge;
+mod check;
+mod chroot;
+mod crash;
+mod crowd;
+mod disk;
+mod failure;
+mod gc;
+mod heal;
+mod input;
+mod ipv6;
+mod leases;
+mod traffic;
