@@ -41,8 +41,9 @@ fn an_unwritable_directory_is_code_5_and_loses_nothing() {
     host.ok(Verb::Add, &conf, "c1");
     let before = host.leases();
     host.lab.remount_read_only("/var/lib/cni");
-    for verb in [Verb::Add, Verb::Del] {
-        let words = host.refused(verb, &conf, "c1", 5);
+    host.ok(Verb::Check, &conf, "c1");
+    for (verb, container) in [(Verb::Add, "c2"), (Verb::Del, "c1")] {
+        let words = host.refused(verb, &conf, container, 5);
         assert!(
             words.contains(LEASES) && words.contains("Read-only file system"),
             "{verb}: {words}"

@@ -15,6 +15,9 @@ const FIRST_PAGE: u64 = 1;
 /// Slots of an empty table; always a power of two.
 const SMALLEST: u64 = SLOTS_PER_PAGE;
 
+/// More slots than any network fills; a heading that says more is damaged.
+const MOST: u64 = 1 << 28;
+
 /// One lease as the index knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
@@ -48,7 +51,7 @@ impl Owners {
 
     /// The table that stands in `pages` with the sizes from its heading.
     pub(super) fn stored(pages: Pages, slots: u64, used: u64) -> Option<Owners> {
-        let is_sane = slots.is_power_of_two() && slots >= SMALLEST && used < slots;
+        let is_sane = slots.is_power_of_two() && (SMALLEST..=MOST).contains(&slots) && used < slots;
         is_sane.then_some(Owners { pages, slots, used })
     }
 
@@ -66,13 +69,15 @@ impl Owners {
     pub(super) fn find(&mut self, hash: u64) -> io::Result<Vec<Addr>> {
         let mut found = Vec::new();
         let mut at = self.home(hash);
-        while let Some(slot) = self.read(at)? {
-            if slot.hash == hash {
-                found.push(slot.addr);
+        for _ in 0..self.slots {
+            match self.read(at)? {
+                None => return Ok(found),
+                Some(slot) if slot.hash == hash => found.push(slot.addr),
+                Some(_) => {}
             }
             at = self.after(at);
         }
-        Ok(found)
+        Err(damaged())
     }
 
     /// Adds an entry.
@@ -82,31 +87,35 @@ impl Owners {
             self.grow()?;
         }
         let mut at = self.home(slot.hash);
-        while self.read(at)?.is_some() {
+        for _ in 0..self.slots {
+            if self.read(at)?.is_none() {
+                self.used += 1;
+                return self.write(at, Some(slot));
+            }
             at = self.after(at);
         }
-        self.used += 1;
-        self.write(at, Some(slot))
+        Err(damaged())
     }
 
     /// Removes an entry; tells whether it was there.
     pub(super) fn remove(&mut self, gone: Slot) -> io::Result<bool> {
-        let mut hole = self.home(gone.hash);
-        loop {
-            match self.read(hole)? {
+        let mut at = self.home(gone.hash);
+        for _ in 0..self.slots {
+            match self.read(at)? {
                 None => return Ok(false),
-                Some(slot) if slot == gone => break,
-                Some(_) => hole = self.after(hole),
+                Some(slot) if slot == gone => {
+                    self.used = self.used.saturating_sub(1);
+                    return self.close_gap(at).map(|()| true);
+                }
+                Some(_) => at = self.after(at),
             }
         }
-        self.used -= 1;
-        self.close_gap(hole)?;
-        Ok(true)
+        Err(damaged())
     }
 
     /// All entries.
     pub(super) fn all(&mut self) -> io::Result<Vec<Slot>> {
-        let mut all = Vec::with_capacity(usize::try_from(self.used).unwrap_or(0));
+        let mut all = Vec::new();
         for number in 0..self.slots / SLOTS_PER_PAGE {
             let page = self.pages.get(FIRST_PAGE + number)?;
             all.extend(page.chunks_exact(SLOT).filter_map(parse));
@@ -117,7 +126,10 @@ impl Owners {
     /// Moves later entries of the same run forward so that none becomes unreachable.
     fn close_gap(&mut self, mut hole: u64) -> io::Result<()> {
         let mut at = self.after(hole);
-        while let Some(slot) = self.read(at)? {
+        for _ in 0..self.slots {
+            let Some(slot) = self.read(at)? else {
+                return self.write(hole, None);
+            };
             let from_home = at.wrapping_sub(self.home(slot.hash)) & (self.slots - 1);
             let from_hole = at.wrapping_sub(hole) & (self.slots - 1);
             if from_home >= from_hole {
@@ -126,7 +138,7 @@ impl Owners {
             }
             at = self.after(at);
         }
-        self.write(hole, None)
+        Err(damaged())
     }
 
     /// Twice the slots, in new pages; the caller's file is written anew.
@@ -169,6 +181,11 @@ impl Owners {
     }
 }
 
+/// No slot of the table is empty, which cannot be: whoever asked makes the index anew.
+fn damaged() -> io::Error {
+    io::Error::from(io::ErrorKind::InvalidData)
+}
+
 /// The entry in a slot's bytes.
 fn parse(slot: &[u8]) -> Option<Slot> {
     let (hash, rest) = slot.split_first_chunk::<8>()?;
@@ -188,6 +205,22 @@ fn offset(at: u64) -> usize {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_table_without_an_empty_slot_is_damaged_and_nobody_waits_for_its_end() {
+        let mut table = Owners::with_room_for(0);
+        let slot = |addr| Slot {
+            hash: 5,
+            addr: Addr::from_number(addr),
+        };
+        for at in 0..SMALLEST {
+            table.write(at, Some(slot(at.into()))).unwrap();
+        }
+        assert!(table.find(7).is_err());
+        assert!(table.insert(slot(500)).is_err());
+        assert!(table.remove(slot(500)).is_err() && table.remove(slot(3)).is_err());
+        assert!(Owners::stored(Pages::default(), u64::MAX / 2 + 1, 0).is_none());
+    }
 
     proptest! {
         /// Few different hashes, so that runs collide, wrap around and are closed in every way.
