@@ -8,6 +8,7 @@ use wharfline_kernel::bridge_port::PortVlan;
 use wharfline_kernel::link::{Link, LinkKey};
 use wharfline_kernel::nft::Search;
 use wharfline_kernel::route::IpRoute;
+use wharfline_spec::cni::{CniResult, mac_text};
 use wharfline_spec::names::IfName;
 
 use crate::cascade::member_name;
@@ -175,11 +176,12 @@ fn mac(link: &Link, wanted: MacAddr6, ns: NsRef) -> Vec<String> {
     if link.mac == Some(wanted) {
         return Vec::new();
     }
-    let found = link.mac.map_or("none".into(), |mac| mac.to_string());
+    let found = link.mac.map_or("none".into(), mac_text);
     vec![format!(
-        "link {} {} has the MAC {found}, not {wanted}",
+        "link {} {} has the MAC {found}, not {}",
         link.name,
-        where_text(ns)
+        where_text(ns),
+        mac_text(wanted)
     )]
 }
 
@@ -243,7 +245,11 @@ fn neighbour(
     with_link(session, ns, name, |link| {
         match session.socket(ns)?.neighbour(link.index, ip)? {
             Some(found) if found == mac => none(),
-            Some(found) => one(format!("neighbour {ip} on {name} is at {found}, not {mac}")),
+            Some(found) => one(format!(
+                "neighbour {ip} on {name} is at {}, not {}",
+                mac_text(found),
+                mac_text(mac)
+            )),
             None => one(format!("neighbour {ip} on {name} is missing")),
         }
     })
@@ -285,4 +291,27 @@ fn is_route(found: &IpRoute, wanted: &IpRoute) -> bool {
         && same(wanted.priority, found.priority)
         && same(wanted.mtu, found.mtu)
         && same(wanted.advmss, found.advmss)
+}
+
+/// What the answer to ADD says of the container's interface and the plan does not: its MTU, which a plugin after ours
+/// may have changed and then says so in the answer (spec 1.1.0).
+pub(crate) fn answered_differences(
+    session: &Session,
+    ifname: &IfName,
+    answered: &CniResult,
+) -> Result<Vec<String>> {
+    let in_container = answered.interfaces.iter().find(|interface| {
+        interface.name == ifname.as_str()
+            && interface.sandbox.as_deref().is_some_and(|s| !s.is_empty())
+    });
+    let Some(wanted) = in_container.and_then(|interface| interface.mtu) else {
+        return none();
+    };
+    match session.link(NsRef::Container, ifname)? {
+        Some(link) if link.mtu != wanted => one(format!(
+            "link {ifname} in the container has the MTU {}, not {wanted}",
+            link.mtu
+        )),
+        _ => none(),
+    }
 }

@@ -123,12 +123,19 @@ fn if_name_rule(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Bytes of a network name or container id: room is left for an interface name and an ending.
+const CNI_NAME_MAX: usize = 200;
+
 fn cni_name_rule(name: &str) -> Result<(), &'static str> {
     let mut bytes = name.bytes();
     match bytes.next() {
         None => return Err("must not be empty"),
         Some(first) if !first.is_ascii_alphanumeric() => {
             return Err("must begin with a letter or a digit");
+        }
+        // The specification knows no limit; a file is named after it, and 255 bytes is a file name's (limits.h, NAME_MAX).
+        Some(_) if name.len() > CNI_NAME_MAX => {
+            return Err("must not be longer than 200 bytes");
         }
         Some(_) => {}
     }

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
 use crate::session::Session;
 use crate::tables;
-use crate::verify::differences;
+use crate::verify::{answered_differences, differences};
 
 impl<D: Driver> Engine<'_, D> {
     /// Whether everything that ADD made is still as it was; every difference is reported, by name.
@@ -28,13 +28,20 @@ impl<D: Driver> Engine<'_, D> {
         let salt = Record::read(session.state(), self.driver.name(), &attach.key)?
             .map_or(0, |record| record.salt);
         let lease = lease_of(answered, attach);
-        let endpoint = endpoint(attach, &lease, salt);
+        let mut endpoint = endpoint(attach, &lease, salt);
+        // A plugin after ours may have changed the MAC; the answer says which it is since.
+        endpoint.mac = answered_mac(answered, attach).or(endpoint.mac);
         let facts = self.driver.observe(self.config, &endpoint, &session)?;
         let plan = self.driver.plan(self.config, &endpoint, &facts)?;
         let mut found = Vec::new();
         for (ns, op) in plan.all_operations() {
             found.extend(differences(&session, ns, &op)?);
         }
+        found.extend(answered_differences(
+            &session,
+            &attach.key.ifname,
+            answered,
+        )?);
         found.extend(self.ipam.check().err().map(|e| e.to_string()));
         if found.is_empty() {
             return Ok(());
@@ -44,6 +51,17 @@ impl<D: Driver> Engine<'_, D> {
             format!("{}: {}", attach.key, found.join("; ")),
         ))
     }
+}
+
+fn answered_mac(answered: &CniResult, attach: &Attach<'_>) -> Option<macaddr::MacAddr6> {
+    let in_container = answered.interfaces.iter().find(|interface| {
+        interface.name == attach.key.ifname.as_str()
+            && interface
+                .sandbox
+                .as_deref()
+                .is_some_and(|sandbox| !sandbox.is_empty())
+    });
+    in_container?.mac
 }
 
 /// The part of a result that came from IPAM: addresses of the container's interface, and the routes.
