@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -49,6 +50,9 @@ const FORWARDED: [Signal; 7] = [
     Signal::SIGWINCH,
 ];
 
+/// So many SIGINT or SIGTERM kill the container.
+const PATIENCE: u32 = 3;
+
 /// Runs a container to its end; the exit status is the container's.
 pub(crate) fn run(home: &Home, request: Request) -> Result<ExitCode> {
     let signals = catch_signals()?;
@@ -81,6 +85,8 @@ struct Job<'a> {
     hostname: String,
     interactive: bool,
     networks: Vec<(IfName, ConfList)>,
+    /// How often the user has asked it to end.
+    pleas: AtomicU32,
     _claim: wharf_protocol::Claim,
 }
 
@@ -132,6 +138,7 @@ impl<'a> Job<'a> {
             hostname,
             interactive: request.interactive,
             networks,
+            pleas: AtomicU32::new(0),
             _claim: claim,
         })
     }
@@ -194,8 +201,7 @@ impl<'a> Job<'a> {
         shim.ask_start()?;
         shim.hear()?;
         // What was sent while the container was being made is for the container, too.
-        pass_on(signals, shim);
-        Ok(())
+        self.pass_on(signals, shim)
     }
 
     /// Waits for the container's end, passing signals to it.
@@ -213,12 +219,30 @@ impl<'a> Job<'a> {
             let ready = |at: usize| watched.get(at).and_then(PollFd::any).unwrap_or(false);
             let (signalled, said) = (ready(0), ready(1));
             if signalled {
-                pass_on(signals, shim);
+                self.pass_on(signals, shim)?;
             }
             if said && let Report::Exited { code } = shim.hear()? {
                 return Ok(ExitCode::from(code as u8));
             }
         }
+    }
+
+    /// A command that has no handler for it is deaf to SIGTERM, being the first of its pid namespace (pid_namespaces(7)):
+    /// whoever asks three times means it, as with Docker.
+    fn pass_on(&self, signals: &SignalFd, shim: &Shim) -> Result<()> {
+        while let Ok(Some(info)) = signals.read_signal() {
+            let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else {
+                continue;
+            };
+            shim.signal(signal);
+            if matches!(signal, Signal::SIGINT | Signal::SIGTERM) {
+                let earlier = self.pleas.fetch_add(1, Ordering::Relaxed);
+                if earlier + 1 == PATIENCE {
+                    shim.ask_delete()?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The container has ended: detach its networks while the shim clears its control groups away.
@@ -252,12 +276,4 @@ fn catch_signals() -> Result<SignalFd> {
     let failed = |errno| Error::kernel("catch signals of", "/proc/self")(errno);
     caught.thread_block().map_err(failed)?;
     SignalFd::with_flags(&caught, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed)
-}
-
-fn pass_on(signals: &SignalFd, shim: &Shim) {
-    while let Ok(Some(info)) = signals.read_signal() {
-        if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
-            shim.signal(signal);
-        }
-    }
 }

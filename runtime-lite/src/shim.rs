@@ -66,6 +66,11 @@ impl Shim {
         self.ask(&Request::Start, &[])
     }
 
+    /// Kills the container.
+    pub(crate) fn ask_delete(&self) -> Result<()> {
+        self.ask(&Request::Delete, &[])
+    }
+
     fn ask(&self, request: &Request, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> Result<()> {
         match self.channel.send(request, descriptors) {
             // It is gone: its log knows more than the socket.
@@ -110,7 +115,7 @@ impl Shim {
     /// Has the container ended and cleared away, whatever its state; says whether that worked.
     pub(crate) fn abandon(self) -> bool {
         // A shim that can't be told is dead already; waiting for it says so.
-        let _ = self.channel.send(&Request::Delete, &[]);
+        let _ = self.ask_delete();
         self.wait()
     }
 }

@@ -13,7 +13,7 @@ pub enum Request {
     Create,
     /// Let the created container run.
     Start,
-    /// End the container, clear away what it left in the kernel, and end.
+    /// Kill the container, at whatever stage it is. Its end is reported like any other.
     Delete,
 }
 

@@ -121,7 +121,7 @@ impl Shim {
             Ok(Some((Request::Create, descriptors))) => self.create(descriptors),
             Ok(Some((Request::Start, _))) => self.start(),
             Ok(Some((Request::Delete, _))) => {
-                self.life = Life::Over;
+                self.kill();
                 Ok(())
             }
             Ok(None) | Err(_) => self.lose_wharf(),
@@ -194,6 +194,16 @@ impl Shim {
             }
         }
         Ok(())
+    }
+
+    /// Ends the container: what it leaves is reaped and reported like any other end.
+    fn kill(&mut self) {
+        match self.first {
+            Some(first) => {
+                let _ = kill(first, Signal::SIGKILL);
+            }
+            None => self.life = Life::Over,
+        }
     }
 
     /// The first process is our child and not reaped yet, so its pid can't mean another process.

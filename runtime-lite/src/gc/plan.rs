@@ -1,0 +1,232 @@
+//! What a cleaning would do, decided from the evidence: a list that can be shown, or carried out.
+//! `gc` makes one, prints it for `--dry-run`, else carries it out.
+//! It must never touch the host.
+
+use serde_json::{Value, json};
+use wharfline_cni::client::Attach;
+use wharfline_spec::cni::{Attachment, ConfList, Version};
+
+use super::evidence::{CachedBy, Evidence, Key, Verdict};
+use super::survey::{Source, Survey};
+
+/// A DEL for an attachment whose container is gone.
+#[derive(Debug)]
+pub(super) struct Orphan {
+    pub(super) key: Key,
+    pub(super) why: String,
+    pub(super) list: ConfList,
+    pub(super) attach: Attach,
+    pub(super) cache: CachedBy,
+}
+
+/// A GC for a network, with everything that is valid on it.
+#[derive(Debug)]
+pub(super) struct Collection {
+    pub(super) list: ConfList,
+    pub(super) valid: Vec<Attachment>,
+}
+
+/// Something that is left alone, and why.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) object: String,
+    pub(super) why: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) orphans: Vec<Orphan>,
+    pub(super) collections: Vec<Collection>,
+    pub(super) kept: Vec<Kept>,
+}
+
+/// Decides. With `force`, what can't be proved dead counts as dead.
+pub(super) fn plan(survey: &Survey, force: bool) -> Plan {
+    let mut plan = Plan::default();
+    for (key, evidence) in survey.attachments.iter() {
+        let why = match &evidence.verdict {
+            Verdict::Alive(_) => continue,
+            Verdict::Dead(_) if evidence.owned => continue,
+            Verdict::Dead(why) => why.clone(),
+            Verdict::Unknown(why) if force => why.clone(),
+            Verdict::Unknown(why) => {
+                plan.kept.push(Kept {
+                    object: object(key),
+                    why: why.clone(),
+                });
+                continue;
+            }
+        };
+        plan.orphan(key, evidence, survey, why);
+    }
+    for source in survey.networks.values() {
+        plan.network(source, survey, force);
+    }
+    plan
+}
+
+impl Plan {
+    fn orphan(&mut self, key: &Key, evidence: &Evidence, survey: &Survey, why: String) {
+        let by_network = || survey.networks.get(&key.network);
+        let (cache, list) = match (&evidence.cached, by_network()) {
+            (Some((by, list)), _) => (*by, list.clone()),
+            (None, Some(source)) => (CachedBy::Wharf, source.list.clone()),
+            (None, None) => {
+                self.kept.push(Kept {
+                    object: object(key),
+                    why: format!(
+                        "{why}, but no configuration of its network is known to detach it with"
+                    ),
+                });
+                return;
+            }
+        };
+        let mut attach = evidence.attach.clone();
+        // The namespace is gone, or must not be touched if it is not: DEL works without one.
+        attach.netns = None;
+        self.orphans.push(Orphan {
+            key: key.clone(),
+            why,
+            list,
+            attach,
+            cache,
+        });
+    }
+
+    fn network(&mut self, source: &Source, survey: &Survey, force: bool) {
+        let list = &source.list;
+        if list.cni_version < Version::V1_1_0 || list.disable_gc {
+            return;
+        }
+        let mut seen = false;
+        let mut valid = Vec::new();
+        for (key, evidence) in survey.attachments.of(&list.name) {
+            seen = true;
+            let counts = match &evidence.verdict {
+                Verdict::Alive(_) => true,
+                Verdict::Dead(_) => false,
+                Verdict::Unknown(_) => !force,
+            };
+            if counts {
+                valid.push(Attachment {
+                    container: key.container.clone(),
+                    ifname: key.ifname.clone(),
+                });
+            }
+        }
+        // A runtime that keeps no results would lose everything that it attached to this network.
+        if !seen && !source.own && !force {
+            self.kept.push(Kept {
+                object: format!("network {}", list.name),
+                why: "nothing on this host tells what is attached to it".to_owned(),
+            });
+            return;
+        }
+        self.collections.push(Collection {
+            list: list.clone(),
+            valid,
+        });
+    }
+}
+
+/// An attachment, for a sentence.
+pub(super) fn object(key: &Key) -> String {
+    let container = key.container.as_str();
+    let short = container.get(..12).unwrap_or(container);
+    format!("{} of {short} on {}", key.ifname, key.network)
+}
+
+/// The whole plan, for people.
+pub(super) fn page(survey: &Survey, plan: &Plan, dry_run: bool) -> String {
+    let verb = |doing: &str| match dry_run {
+        true => format!("would {doing}"),
+        false => doing.to_owned(),
+    };
+    let mut text = String::new();
+    let mut line = |what: String| {
+        text.push_str(&what);
+        text.push('\n');
+    };
+    for (about, _) in &survey.dead {
+        let (id, name) = (about.short_id(), &about.name);
+        line(format!(
+            "{} container {id} ({name}): nobody looks after it",
+            verb("remove")
+        ));
+    }
+    for folder in &survey.drafts {
+        line(format!(
+            "{} {}: it was never finished",
+            verb("remove"),
+            folder.path().display()
+        ));
+    }
+    for orphan in &plan.orphans {
+        line(format!(
+            "{} {}: {}",
+            verb("detach"),
+            object(&orphan.key),
+            orphan.why
+        ));
+    }
+    for collection in &plan.collections {
+        let (name, count) = (&collection.list.name, collection.valid.len());
+        line(format!(
+            "{} network {name}: {count} valid attachment(s)",
+            verb("collect")
+        ));
+    }
+    for path in survey.stray_netns.iter().chain(&survey.stray_names) {
+        line(format!(
+            "{} {}: its container is gone",
+            verb("remove"),
+            path.display()
+        ));
+    }
+    for kept in &plan.kept {
+        line(format!("keep {}: {}", kept.object, kept.why));
+    }
+    text
+}
+
+/// The whole plan, for scripts.
+pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[String]) -> Value {
+    let dead = survey
+        .dead
+        .iter()
+        .map(|(about, _)| json!({"container": about.id, "name": about.name}));
+    let strays = survey.stray_netns.iter().chain(&survey.stray_names);
+    let drafts = survey
+        .drafts
+        .iter()
+        .map(|folder| folder.path().to_path_buf());
+    let attachment = |key: &Key| {
+        json!({
+            "network": key.network, "container": key.container, "interface": key.ifname,
+        })
+    };
+    let orphan = |orphan: &Orphan| {
+        let mut document = attachment(&orphan.key);
+        document["why"] = orphan.why.as_str().into();
+        document
+    };
+    let collection = |collection: &Collection| {
+        json!({
+            "network": collection.list.name,
+            "valid": collection.valid.iter().map(|valid| json!({
+                "container": valid.container, "interface": valid.ifname,
+            })).collect::<Vec<_>>(),
+        })
+    };
+    let kept = |kept: &Kept| json!({"object": kept.object, "why": kept.why});
+    json!({
+        "dryRun": dry_run,
+        "containers": dead.collect::<Vec<_>>(),
+        "files": strays.cloned().chain(drafts).collect::<Vec<_>>(),
+        "detach": plan.orphans.iter().map(orphan).collect::<Vec<_>>(),
+        "collect": plan.collections.iter().map(collection).collect::<Vec<_>>(),
+        "kept": plan.kept.iter().map(kept).collect::<Vec<_>>(),
+        "unreadable": survey.complaints,
+        "failed": failed,
+    })
+}

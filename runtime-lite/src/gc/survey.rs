@@ -1,0 +1,244 @@
+//! Finds what is attached on this host, from every file that says something about it, and what those files prove.
+//! `gc` calls it first; `plan` decides from what it returns.
+//! It must never change anything.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use wharfline_cni::client::{CachedAttachment, Client};
+use wharfline_spec::cni::ConfList;
+use wharfline_spec::{ContainerId, IfName, NetworkName};
+
+use super::evidence::{Attachments, CachedBy, Key, Verdict};
+use super::{leases, sandbox};
+use crate::container::{self, Container, Folder, Life};
+use crate::error::{Error, Result};
+use crate::home::{Home, NETNS_PREFIX, boot_id};
+use crate::network;
+
+/// What there is.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) attachments: Attachments,
+    /// Containers of wharf's that nobody looks after.
+    pub(super) dead: Vec<(Container, Folder)>,
+    /// Container folders that were being made when their maker died.
+    pub(super) drafts: Vec<Folder>,
+    /// Mounts and names whose container is gone.
+    pub(super) stray_netns: Vec<PathBuf>,
+    pub(super) stray_names: Vec<PathBuf>,
+    /// Every network that has a configuration somewhere: wharf's, the configuration folder's, then the caches'.
+    pub(super) networks: BTreeMap<NetworkName, Source>,
+    /// What could not be read.
+    pub(super) complaints: Vec<String>,
+}
+
+/// A network's configuration, and whether wharf made it.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) list: ConfList,
+    pub(super) own: bool,
+}
+
+pub(super) fn survey(home: &Home) -> Result<Survey> {
+    let mut survey = Survey::default();
+    let (known, broken) = network::all(home)?;
+    for known in known {
+        let source = Source {
+            list: known.list,
+            own: known.own,
+        };
+        let name = source.list.name.clone();
+        survey.networks.entry(name).or_insert(source);
+    }
+    let broken = broken.iter().map(ToString::to_string);
+    survey.complaints.extend(broken);
+    survey.containers(home)?;
+    survey.cache(&home.libcni_client(), CachedBy::Libcni)?;
+    survey.cache(&home.client(), CachedBy::Wharf)?;
+    survey.records(home)?;
+    survey.leases();
+    survey.strays(home);
+    Ok(survey)
+}
+
+impl Survey {
+    fn containers(&mut self, home: &Home) -> Result<()> {
+        let (named, drafts) = container::folders(home)?;
+        let boot = boot_id()?;
+        for folder in named {
+            match folder.container() {
+                Ok(about) => self.container(about, folder, &boot)?,
+                Err(_) if !folder.path().exists() => {}
+                Err(error) => self.complaints.push(error.chain()),
+            }
+        }
+        for folder in drafts {
+            if folder.life()? == Life::Dead {
+                self.drafts.push(folder);
+            }
+        }
+        Ok(())
+    }
+
+    fn container(&mut self, about: Container, folder: Folder, boot: &str) -> Result<()> {
+        let dead = about.boot_id != boot || folder.life()? == Life::Dead;
+        for made in &about.attachments {
+            let key = Key {
+                network: made.network.clone(),
+                container: about.id.clone(),
+                ifname: made.ifname.clone(),
+            };
+            let name = &about.name;
+            let verdict = match dead {
+                true => Verdict::Dead(format!("its container {name} is dead")),
+                false => Verdict::Alive(format!("wharf's container {name} is alive")),
+            };
+            self.attachments.add(key, verdict).owned = true;
+        }
+        if dead {
+            self.dead.push((about, folder));
+        }
+        Ok(())
+    }
+
+    fn cache(&mut self, client: &Client, by: CachedBy) -> Result<()> {
+        for cached in client.cached_all()? {
+            match cached {
+                Ok(cached) => self.cached(cached, by),
+                Err(error) => self.complaints.push(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn cached(&mut self, cached: CachedAttachment, by: CachedBy) {
+        let key = Key {
+            network: cached.network.clone(),
+            container: cached.attach.container.clone(),
+            ifname: cached.attach.ifname.clone(),
+        };
+        let verdict = match (by, &cached.attach.netns) {
+            // All living containers of wharf have been seen: this one is not among them.
+            (CachedBy::Wharf, _) => Verdict::Dead("its container is no longer there".to_owned()),
+            (CachedBy::Libcni, Some(path)) => sandbox::by_path(path, modified(&cached.file)),
+            (CachedBy::Libcni, None) => {
+                Verdict::Unknown(format!("{} notes no namespace", cached.file.display()))
+            }
+        };
+        let evidence = self.attachments.add(key, verdict);
+        evidence.attach = cached.attach;
+        if let Ok(list) = ConfList::parse(&cached.config) {
+            evidence.cached = Some((by, list.clone()));
+            let source = Source { list, own: false };
+            self.networks.entry(cached.network).or_insert(source);
+        }
+    }
+
+    /// The records that the plugins keep of attachments in this host's network namespace.
+    fn records(&mut self, home: &Home) -> Result<()> {
+        let own = Path::new("/proc/self/ns/net");
+        let host = own.metadata().map_err(Error::file("look at", own))?.ino();
+        for plugin in listed(&home.run().join(format!("host-{host}"))) {
+            for network in listed(&plugin) {
+                for path in listed(&network) {
+                    self.record(&path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, path: &Path) {
+        // Beside records lie locks and notes, which have no netns.
+        let text = fs::read(path).unwrap_or_default();
+        let Ok(record) = serde_json::from_slice::<Record>(&text) else {
+            return;
+        };
+        let SandboxId { dev, ino } = record.netns_id;
+        let verdict = sandbox::by_identity(&record.netns, dev, ino, modified(path));
+        let key = Key {
+            network: record.network,
+            container: record.container,
+            ifname: record.ifname,
+        };
+        let evidence = self.attachments.add(key, verdict);
+        evidence.recorded_by = Some(record.plugin);
+    }
+
+    fn leases(&mut self) {
+        for source in self.networks.values() {
+            for lease in leases::of(&source.list) {
+                let key = Key {
+                    network: source.list.name.clone(),
+                    container: lease.container,
+                    ifname: lease.ifname,
+                };
+                if self.attachments.knows(&key) {
+                    continue;
+                }
+                let address = lease.address;
+                let verdict = match lease.since.is_some_and(sandbox::before_boot) {
+                    true => Verdict::Dead(format!("its address {address} is from an earlier boot")),
+                    false => Verdict::Unknown(format!(
+                        "it has the address {address}, and no runtime's file tells of it"
+                    )),
+                };
+                self.attachments.add(key, verdict);
+            }
+        }
+    }
+
+    /// Mounts and names that point at containers which are gone.
+    fn strays(&mut self, home: &Home) {
+        for path in listed(home.netns_dir()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let Some(short) = name.strip_prefix(NETNS_PREFIX) else {
+                continue;
+            };
+            let has_container = listed(&home.containers()).iter().any(|folder| {
+                let id = folder.file_name().unwrap_or_default().to_string_lossy();
+                id.trim_start_matches(".new-").starts_with(short)
+            });
+            if !has_container {
+                self.stray_netns.push(path);
+            }
+        }
+        let dangling = |path: &PathBuf| !path.exists();
+        let names = listed(&home.run().join("names"));
+        self.stray_names = names.into_iter().filter(dangling).collect();
+    }
+}
+
+/// What wharf reads of a plugin's record (written by crates/core): who is attached to what, and which namespace it has.
+#[derive(Debug, Deserialize)]
+struct Record {
+    plugin: String,
+    network: NetworkName,
+    container: ContainerId,
+    ifname: IfName,
+    netns: PathBuf,
+    netns_id: SandboxId,
+}
+
+#[derive(Debug, Deserialize)]
+struct SandboxId {
+    dev: u64,
+    ino: u64,
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|about| about.modified()).ok()
+}
+
+/// What is in a folder, in order; nothing if it can't be read.
+fn listed(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
