@@ -8,10 +8,11 @@ use wharfline_core::error::Result;
 use wharfline_kernel::RouteSocket;
 use wharfline_kernel::link::LinkKey;
 
-/// Addresses of documentation (RFC 5737, RFC 3849): nothing but a default route, or a policy for all, leads there.
+/// Public addresses, which nothing but a default route or a policy for all leads to. Those of documentation would not
+/// do: labs use them.
 const OUTSIDE: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
 ];
 
 /// The least MTU of the ways out, by either family; `None` where nothing leads outside.
