@@ -13,6 +13,8 @@ pub mod domain;
 mod environment;
 mod exec;
 mod log;
+#[cfg(feature = "plugin")]
+mod operator;
 mod panics;
 mod plugin;
 mod signals;
@@ -25,10 +27,16 @@ pub use environment::ReadVariable;
 pub use plugin::{NetworkRequest, Plugin, Request, Verb};
 
 /// The whole of a plugin's process: reads environment and stdin, calls the verb, writes the answer.
+/// With arguments it is the operator's tool instead (`--help` says what for); runtimes pass none.
 ///
 /// Exit status 0 on success, else 1 with one error document on stdout (CNI SPEC 1.1.0, "Errors"); a
 /// panic is answered too, with code 999.
 pub fn main<P: Plugin>(plugin: &P) -> ExitCode {
+    #[cfg(feature = "plugin")]
+    if std::env::args_os().len() > 1 {
+        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        return operator::run(plugin.name(), &arguments);
+    }
     panics::install();
     log::install();
     Boundary::of_process().run(plugin)

@@ -7,7 +7,8 @@
 //! driver, plan    what a plugin decides; operations as values
 //! transaction     operations done in order, each with its undo
 //! perform, undo, remove, verify    one operation: done, taken back, deleted, compared
-//! record, state, lock              the index under /run, and who may change it
+//! record, state, lock, former      the index under /run, and who may change it
+//! uninstall       what stays after the last container, and taking it away
 //! tables, cascade, vlan_gateway    shared things: our nftables tables, further bridges, a foot in a VLAN
 //! ```
 
@@ -17,6 +18,7 @@ pub mod driver;
 pub mod engine;
 pub mod error;
 mod evict;
+mod former;
 pub mod ipam;
 pub mod lock;
 mod mac;
@@ -29,6 +31,7 @@ pub mod state;
 pub mod tables;
 mod transaction;
 mod undo;
+pub mod uninstall;
 mod verify;
 mod vlan_gateway;
 

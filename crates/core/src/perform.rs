@@ -156,23 +156,22 @@ fn let_through(
 
 /// Switching forwarding on makes links deaf to router advertisements unless accept_ra is 2 by then.
 fn keep_router_advertisements(session: &Session, ns: NsRef) -> Result<()> {
-    session.inside(ns, || {
-        if sysctl::read("net/ipv6/conf/all/forwarding").as_deref() != Ok("0") {
-            return Ok(());
+    let forwarding = session.read_sysctl(ns, "net/ipv6/conf/all/forwarding")?;
+    if forwarding.as_deref() != Some("0") {
+        return Ok(());
+    }
+    let names = session.inside(ns, || {
+        sysctl::interfaces("ipv6")
+            .map_err(|e| KernelError::from_io("list interfaces with IPv6", &e))
+    })?;
+    let of_all = |name: &&String| matches!(name.as_str(), "all" | "default" | "lo");
+    for name in names.iter().filter(|name| !of_all(name)) {
+        let key = format!("net/ipv6/conf/{name}/accept_ra");
+        if session.read_sysctl(ns, &key)?.as_deref() == Some("1") {
+            session.ensure_sysctl(ns, &key, "2", true)?;
         }
-        let names = sysctl::interfaces("ipv6")
-            .map_err(|e| KernelError::from_io("list interfaces with IPv6", &e))?;
-        for name in names
-            .iter()
-            .filter(|n| !matches!(n.as_str(), "all" | "default" | "lo"))
-        {
-            let key = format!("net/ipv6/conf/{name}/accept_ra");
-            if sysctl::read(&key).as_deref() == Ok("1") {
-                sysctl::ensure_if_known(&key, "2")?;
-            }
-        }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 fn ensure_bridge(session: &Session, bridge: &Bridge) -> Result<()> {

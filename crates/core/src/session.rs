@@ -13,6 +13,7 @@ use wharfline_spec::names::IfName;
 
 use crate::driver::Sandbox;
 use crate::error::{Error, ErrorKind, Result};
+use crate::former;
 use crate::plan::NsRef;
 use crate::state::HostState;
 
@@ -176,13 +177,16 @@ impl Session {
         self.inside(ns, read)
     }
 
-    /// Writes a kernel parameter in a namespace unless it has the value.
+    /// Writes a kernel parameter in a namespace unless it has the value; what the host's was is noted.
     pub fn ensure_sysctl(&self, ns: NsRef, key: &str, value: &str, optional: bool) -> Result<()> {
         let write = || match optional {
             true => sysctl::ensure_if_known(key, value),
             false => sysctl::ensure(key, value),
         };
-        self.inside(ns, write).map(drop)
+        match (ns, self.inside(ns, write)?) {
+            (NsRef::Host, Some(before)) => former::note(self, key, before, value),
+            _ => Ok(()),
+        }
     }
 
     /// Runs `work` inside a namespace: on this thread for the host's, on another for the container's.

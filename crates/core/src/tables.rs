@@ -73,7 +73,7 @@ pub fn marked(
 }
 
 /// Every table that may hold something of ours, whether a note says so or not.
-fn known(session: &Session) -> Result<BTreeSet<Table>> {
+pub(crate) fn known(session: &Session) -> Result<BTreeSet<Table>> {
     let mut tables: BTreeSet<Table> = remembered(session)?.into_iter().collect();
     tables.extend([Table::Main, Table::Bridge]);
     Ok(tables)

@@ -98,6 +98,18 @@ impl Nft {
         Ok(barriers)
     }
 
+    /// The foreign forward chains that have our rule.
+    pub fn accepting(&mut self) -> Result<Vec<ForwardChain>> {
+        let mut accepting = Vec::new();
+        for chain in self.forward_chains(Search::All)? {
+            let rules = chain_rules(self, chain.family, &chain.table, Some(&chain.chain))?;
+            if rules.iter().any(is_ours) {
+                accepting.push(chain);
+            }
+        }
+        Ok(accepting)
+    }
+
     /// Takes our rules out of all foreign forward chains.
     pub fn withdraw(&mut self) -> Result<()> {
         for chain in self.forward_chains(Search::All)? {
