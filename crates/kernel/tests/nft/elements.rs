@@ -173,7 +173,7 @@ fn a_deletion_leaves_what_another_owns_and_passes_over_what_is_absent() {
     assert_eq!(nft.missing(&[mine.clone(), theirs.clone()]), Ok(vec![mine]));
     nft.delete(&all, None).expect("deleted");
     nft.delete(&all, None).expect("again");
-    assert_eq!(nft.missing(&[theirs.clone()]), Ok(vec![theirs]));
+    assert_eq!(nft.missing(std::slice::from_ref(&theirs)), Ok(vec![theirs]));
 }
 
 #[test]
