@@ -1,5 +1,5 @@
 //! nftables on the real kernel: each test in network namespaces of its own, never in the machine's.
-//! Needs root and the packages nftables, iproute2 and iptables.
+//! Needs root and the packages nftables, iproute2, iptables, conntrack and containernetworking-plugins.
 
 #[path = "nft/conntrack.rs"]
 mod conntrack;

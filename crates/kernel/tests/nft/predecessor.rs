@@ -60,7 +60,7 @@ fn named<'a>(container: &'a str) -> Named<'a> {
 #[test]
 fn iptables_rules_of_the_packaged_plugins_are_cleared_for_one_container_only() {
     become_host();
-    let leases = tempfile_dir();
+    let leases = leases_folder();
     let [mine, theirs] = ["0123456789abcdef".repeat(4), "fedcba9876543210".repeat(4)];
     let _spaces = [add(&theirs, &leases, 9090)];
     let before = run("iptables-save; ip6tables-save").replace("Completed", "");
@@ -118,6 +118,6 @@ fn rules_of_the_nftables_back_ends_are_cleared_by_their_comments() {
     );
 }
 
-fn tempfile_dir() -> String {
+fn leases_folder() -> String {
     run("mktemp -d").trim().to_owned()
 }

@@ -99,7 +99,7 @@ fn of_racing_layers_one_lays_the_rules_once() {
 }
 
 #[test]
-fn an_older_version_is_replaced_and_a_newer_one_left_alone() {
+fn a_table_of_an_older_version_is_replaced() {
     become_host();
     let mut nft = Nft::open().expect("a socket");
     run("nft add table inet wharfline '{ comment \"wharfline 0\"; }'");
