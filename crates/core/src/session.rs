@@ -2,11 +2,12 @@
 //! The engine opens one per verb; drivers observe through it, operations are performed on it.
 //! It must never leave the caller's thread in another namespace.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::path::Path;
 
 use wharfline_kernel::link::{Link, LinkKey};
+use wharfline_kernel::netns::Aside;
 use wharfline_kernel::nft::Nft;
 use wharfline_kernel::{KernelError, Netns, RouteSocket, sysctl};
 use wharfline_spec::names::IfName;
@@ -31,7 +32,28 @@ pub struct Session {
 
 struct Container {
     netns: Netns,
-    socket: RouteSocket,
+    /// The socket as it is being opened, on a thread inside.
+    ahead: Cell<Option<Aside<RouteSocket>>>,
+    socket: OnceCell<RouteSocket>,
+}
+
+impl Container {
+    fn socket(&self) -> Result<&RouteSocket> {
+        if let Some(socket) = self.socket.get() {
+            return Ok(socket);
+        }
+        let opened = match self.ahead.take() {
+            Some(aside) => aside.join(),
+            None => self.netns.enter(RouteSocket::open),
+        };
+        let opened = opened.map_err(unusable)?;
+        Ok(self.socket.get_or_init(|| opened))
+    }
+}
+
+/// A namespace that cannot be worked in is the runtime's to mend.
+fn unusable(refusal: KernelError) -> Error {
+    Error::new(ErrorKind::BadNetns, refusal.to_string())
 }
 
 impl Session {
@@ -51,11 +73,10 @@ impl Session {
         })
     }
 
-    /// Opens the container's namespace at `path` and a socket in it.
+    /// Opens the container's namespace at `path`; a socket in it is opened when it is needed.
     ///
     /// Errors: [`ErrorKind::BadNetns`] where there is none, or where it is the host's own.
     pub fn enter(&mut self, path: &Path) -> Result<Sandbox> {
-        let unusable = |e: KernelError| Error::new(ErrorKind::BadNetns, e.to_string());
         let netns = Netns::open(path).map_err(unusable)?;
         if netns.id() == self.host_netns.id() {
             return Err(Error::new(
@@ -66,13 +87,24 @@ impl Session {
                 ),
             ));
         }
-        let socket = netns.enter(RouteSocket::open).map_err(unusable)?;
         let sandbox = Sandbox {
             path: path.to_owned(),
             id: netns.id(),
         };
-        self.container = Some(Container { netns, socket });
+        self.container = Some(Container {
+            netns,
+            ahead: Cell::new(None),
+            socket: OnceCell::new(),
+        });
         Ok(sandbox)
+    }
+
+    /// Begins to open the container's socket, for a verb that is sure to need it.
+    pub fn open_ahead(&self) -> Result<()> {
+        let container = self.container()?;
+        let aside = container.netns.enter_aside(RouteSocket::open);
+        container.ahead.set(Some(aside.map_err(unusable)?));
+        Ok(())
     }
 
     /// The host's run-time state.
@@ -94,7 +126,7 @@ impl Session {
     pub fn socket(&self, ns: NsRef) -> Result<&RouteSocket> {
         match ns {
             NsRef::Host => Ok(&self.host),
-            NsRef::Container => Ok(&self.container()?.socket),
+            NsRef::Container => self.container()?.socket(),
         }
     }
 

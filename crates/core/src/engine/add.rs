@@ -25,7 +25,10 @@ impl<D: Driver> Engine<'_, D> {
         let sandbox = self.enter(&mut session, attach)?;
         let held = self.lock_attachment(session.state(), &attach.key)?;
         let added = self.add_locked(&session, attach, &sandbox);
-        held.release()?;
+        // What was made is there, whether the lock's file could be unlinked or not.
+        if let Err(failure) = held.release() {
+            tracing::warn!("{failure}");
+        }
         added
     }
 
@@ -36,7 +39,9 @@ impl<D: Driver> Engine<'_, D> {
                 "CNI_NETNS: ADD needs the container's namespace",
             )
         })?;
-        session.enter(path)
+        let sandbox = session.enter(path)?;
+        session.open_ahead()?;
+        Ok(sandbox)
     }
 
     fn add_locked(
