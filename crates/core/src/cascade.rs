@@ -66,12 +66,10 @@ pub(crate) fn create_veth(session: &Session, veth: &Veth) -> Result<Undo> {
         let kept = members.keep(number)?;
         let index = session.index(NsRef::Host, &member_name(&veth.bridge, number))?;
         match create_on(session, veth, index) {
-            Ok(link) if veth.overflow == Overflow::Cascade && is_last(&link) => {
+            Ok(()) => {
                 drop(kept);
-                members.overflow_from(number, &link)?;
-                return Ok(undo);
+                return members.settle(number, veth, undo);
             }
-            Ok(_) => return Ok(undo),
             Err(full) if full.errno() == Errno::EXFULL => {
                 drop(kept);
                 if veth.overflow == Overflow::None || number + 1 >= MAX_MEMBERS {
@@ -85,7 +83,7 @@ pub(crate) fn create_veth(session: &Session, veth: &Veth) -> Result<Undo> {
     }
 }
 
-fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::Result<Link> {
+fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::Result<()> {
     let netns = session
         .container_netns()
         .map_err(|_| KernelError::new("find the container's namespace", Errno::ENOENT))?;
@@ -98,20 +96,7 @@ fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::R
         peer_mac: veth.container_mac,
         peer_netns: Some(std::os::fd::AsFd::as_fd(netns)),
         mtu: veth.mtu,
-    })?;
-    match session.link(NsRef::Host, &veth.host_end) {
-        Ok(Some(link)) => {
-            // A veth's lower link is its other end: the container need not be asked for it.
-            if let Some(index) = link.lower {
-                session.remember(NsRef::Container, &veth.container_end, index);
-            }
-            Ok(link)
-        }
-        _ => Err(KernelError::new(
-            format!("look up link {}", veth.host_end),
-            Errno::ENODEV,
-        )),
-    }
+    })
 }
 
 fn is_last(link: &Link) -> bool {
@@ -175,6 +160,35 @@ struct Noted {
 }
 
 impl Members<'_> {
+    /// Sees to the pair that was just put on member `number`. It is there: a failure takes it back here, since the
+    /// transaction has no undo of an operation that failed.
+    fn settle(&self, number: u32, veth: &Veth, undo: Undo) -> Result<Undo> {
+        match self.look_after(number, veth) {
+            Ok(()) => Ok(undo),
+            Err(mut failure) => {
+                if let Err(left) = undo.run(self.session) {
+                    failure.add_failed_undo(left.within("undo"));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn look_after(&self, number: u32, veth: &Veth) -> Result<()> {
+        let host_end = &veth.host_end;
+        let link = self.session.link(NsRef::Host, host_end)?;
+        let link = link.ok_or_else(|| crate::perform::vanished(host_end))?;
+        // A veth's lower link is its other end: the container need not be asked for it.
+        if let Some(index) = link.lower {
+            self.session
+                .remember(NsRef::Container, &veth.container_end, index);
+        }
+        if veth.overflow == Overflow::Cascade && is_last(&link) {
+            return self.overflow_from(number, &link);
+        }
+        Ok(())
+    }
+
     fn note_path(&self) -> std::path::PathBuf {
         self.session
             .state()

@@ -321,8 +321,12 @@ fn attach_port(session: &Session, link: &IfName, bridge: &IfName) -> Result<Undo
     session
         .host()
         .set_controller(port.index, Some(bridge_index))?;
-    session.host().set_up(port.index, true)?;
-    Ok(Undo::Port { link: link.clone() })
+    let undo = Undo::Port { link: link.clone() };
+    if let Err(refusal) = session.host().set_up(port.index, true) {
+        undo.run(session)?;
+        return Err(refusal.into());
+    }
+    Ok(undo)
 }
 
 fn set_port(session: &Session, port: &Port) -> Result<()> {

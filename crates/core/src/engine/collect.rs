@@ -62,23 +62,19 @@ where
     fn tear_down_all(&self, stale: &[AttachmentKey]) -> Vec<Error> {
         let next = AtomicUsize::new(0);
         let failures = Mutex::new(Vec::new());
+        let failed = |failure| failures.lock().map_or((), |mut all| all.push(failure));
         let driver = self.driver;
         let config = self.config;
         let work = || {
-            let one = || -> Result<()> {
-                let session = Session::open()?;
-                let engine = Engine::new(driver, config, &crate::ipam::NoIpam);
-                while let Some(key) = stale.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let held = engine.lock_attachment(session.state(), key)?;
-                    engine.tear_down(&session, key)?;
-                    held.release()?;
-                }
-                Ok(())
+            let session = match Session::open() {
+                Ok(session) => session,
+                Err(failure) => return failed(failure),
             };
-            if let Err(failure) = one()
-                && let Ok(mut all) = failures.lock()
-            {
-                all.push(failure);
+            let engine = Engine::new(driver, config, &crate::ipam::NoIpam);
+            while let Some(key) = stale.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(failure) = engine.collect_one(&session, key) {
+                    failed(failure);
+                }
             }
         };
         thread::scope(|scope| {
@@ -87,6 +83,13 @@ where
             }
         });
         failures.into_inner().unwrap_or_default()
+    }
+
+    fn collect_one(&self, session: &Session, key: &AttachmentKey) -> Result<()> {
+        let held = self.lock_attachment(session.state(), key)?;
+        let torn_down = self.tear_down(session, key);
+        held.release()?;
+        torn_down
     }
 
     /// What bears our marks though no record tells of it: /run was lost, or another's hand removed the record.
