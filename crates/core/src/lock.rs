@@ -63,7 +63,7 @@ impl Lock {
 
     /// Removes the file, which stands for something that is no more, and lets go.
     pub fn remove(self, path: &Path) -> Result<()> {
-        crate::state::remove(path)
+        crate::state::unlink(path)
     }
 }
 

@@ -318,7 +318,7 @@ pub enum Target {
         /// The bridge.
         bridge: IfName,
     },
-    /// A permanent neighbour entry of the host's.
+    /// A neighbour entry of the host's.
     Neighbour {
         /// The link.
         link: IfName,

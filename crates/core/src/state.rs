@@ -63,14 +63,14 @@ impl HostState {
     }
 }
 
-/// Puts `bytes` at `path`, whole or not at all, making the folder where it is missing.
+/// Puts `bytes` at `path`, whole or not at all, making the folder where it is missing. Whoever writes `path` holds its
+/// lock, so that the one temporary name is enough: what a killed writer left there is overwritten, or goes with `path`.
 ///
 /// No fsync: run-time state is worth nothing after a power cut.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let what = || format!("write {}", path.display());
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+    let temporary = temporary(path);
     let written = match fs::write(&temporary, bytes) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(folder).and_then(|()| fs::write(&temporary, bytes))
@@ -86,8 +86,18 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         })
 }
 
-/// Removes the file at `path`; an absent one is success.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+/// Removes the file at `path`, and what a killed writer of it left; an absent one is success.
 pub fn remove(path: &Path) -> Result<()> {
+    unlink(&temporary(path))?;
+    unlink(path)
+}
+
+pub(crate) fn unlink(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(Error::io(format!("remove {}", path.display()), e))

@@ -244,13 +244,13 @@ fn neighbour(
 ) -> Result<Vec<String>> {
     with_link(session, ns, name, |link| {
         match session.socket(ns)?.neighbour(link.index, ip)? {
-            Some(found) if found == mac => none(),
+            None => one(format!("neighbour {ip} on {name} is missing")),
+            Some(found) if found.mac.is_none_or(|found| found == mac) => none(),
             Some(found) => one(format!(
                 "neighbour {ip} on {name} is at {}, not {}",
-                mac_text(found),
+                found.mac.map_or("none".into(), mac_text),
                 mac_text(mac)
             )),
-            None => one(format!("neighbour {ip} on {name} is missing")),
         }
     })
 }
@@ -265,10 +265,11 @@ fn let_through(session: &Session) -> Result<Vec<String>> {
 
 fn route(session: &Session, ns: NsRef, name: &IfName, wanted: &IpRoute) -> Result<Vec<String>> {
     with_link(session, ns, name, |link| {
-        let present = session
-            .socket(ns)?
-            .routes(link.index, wanted.to.is_ipv6())?;
-        if present.iter().any(|found| is_route(found, wanted)) {
+        let present = session.socket(ns)?.routes(wanted.to.is_ipv6())?;
+        let is_there = |(over, found): &(u32, IpRoute)| {
+            *over == link.index && is_route(found, wanted) || is_first(found, wanted)
+        };
+        if present.iter().any(is_there) {
             return none();
         }
         let via = wanted.via.map_or(String::new(), |ip| format!(" via {ip}"));
@@ -278,6 +279,18 @@ fn route(session: &Session, ns: NsRef, name: &IfName, wanted: &IpRoute) -> Resul
             where_text(ns)
         ))
     })
+}
+
+/// Whether this default route took the place of the wanted one: of two networks, the first one's stays first.
+fn is_first(found: &IpRoute, wanted: &IpRoute) -> bool {
+    let anywhere = IpRoute {
+        via: found.via,
+        mtu: None,
+        advmss: None,
+        priority: wanted.priority.or(found.priority),
+        ..wanted.clone()
+    };
+    wanted.to.prefix() == 0 && is_route(found, &anywhere)
 }
 
 /// Compares what was asked for; the kernel may say more (a scope, a default metric).

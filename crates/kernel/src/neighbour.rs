@@ -1,6 +1,6 @@
-//! Permanent neighbour entries: who has which address, without asking the wire.
+//! Neighbour entries told from outside: who has which address, without asking the wire.
 //! `core`'s operations keep one per container address on the bridge.
-//! It must never delete an entry whose MAC is another's.
+//! It must never pin an entry: whoever changes a MAC later (the tuning plugin) must be found by ARP again.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use macaddr::MacAddr6;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, Parseable};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use nix::errno::Errno;
 
@@ -16,12 +16,21 @@ use crate::address::family;
 use crate::error::Result;
 use crate::route_socket::RouteSocket;
 
+/// A neighbour entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its MAC; `None` while nobody answers for the address.
+    pub mac: Option<MacAddr6>,
+}
+
 impl RouteSocket {
-    /// Makes `ip` on link `link` known to be at `mac`, whatever was known before. Permanent entries are exempt from
-    /// gc_thresh3 (net/core/neighbour.c, neigh_forced_gc), so more than 1,024 of them stay reachable.
+    /// Makes `ip` on link `link` known to be at `mac`, whatever was known before. Entries learned from outside are
+    /// exempt from gc_thresh3 (net/core/neighbour.c, neigh_update_gc_list), so more than 1,024 of them stay known; a
+    /// stale one is used at once, and verified by the way.
     pub fn set_neighbour(&self, link: u32, ip: IpAddr, mac: MacAddr6) -> Result<()> {
         let mut message = neighbour_message(link, ip);
-        message.header.state = NeighbourState::Permanent;
+        message.header.state = NeighbourState::Stale;
+        message.header.flags = NeighbourFlags::ExtLearned;
         message
             .attributes
             .push(NeighbourAttribute::LinkLayerAddress(
@@ -42,8 +51,8 @@ impl RouteSocket {
         })
     }
 
-    /// The MAC at which `ip` is known on link `link`, whatever the entry's state.
-    pub fn neighbour(&self, link: u32, ip: IpAddr) -> Result<Option<MacAddr6>> {
+    /// What is known of `ip` on link `link`; `None` where there is no entry.
+    pub fn neighbour(&self, link: u32, ip: IpAddr) -> Result<Option<Neighbour>> {
         let message = neighbour_message(link, ip);
         let answer = self.get(Message::GetNeighbour(message), || {
             format!("look up neighbour {ip} on link {link}")
@@ -51,7 +60,9 @@ impl RouteSocket {
         match answer {
             Ok(body) => {
                 let entry = NeighbourMessage::parse(body.as_slice());
-                Ok(entry.ok().as_ref().and_then(mac_of))
+                Ok(entry.ok().map(|entry| Neighbour {
+                    mac: mac_of(&entry),
+                }))
             }
             Err(e) if e.is_absent() || e.errno() == Errno::EINVAL => Ok(None),
             Err(e) => Err(e),

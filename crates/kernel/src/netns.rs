@@ -4,12 +4,13 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 
 use crate::error::{KernelError, Result};
@@ -59,7 +60,12 @@ impl Netns {
     /// Errors: ENOENT and the like from open(2); EINVAL where the file is no network namespace.
     pub fn open(path: &Path) -> Result<Self> {
         let tried = || format!("open network namespace {}", path.display());
-        let file = File::open(path).map_err(|e| KernelError::from_io(tried(), &e))?;
+        // Without O_NONBLOCK the open of a FIFO would wait for its writer for ever.
+        let opened = File::options()
+            .read(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(path);
+        let file = opened.map_err(|e| KernelError::from_io(tried(), &e))?;
         let meta = file
             .metadata()
             .map_err(|e| KernelError::from_io(tried(), &e))?;

@@ -167,8 +167,8 @@ impl RouteSocket {
         }
     }
 
-    /// The unicast and local routes of one family over link `link`, of all tables.
-    pub fn routes(&self, link: u32, ipv6: bool) -> Result<Vec<IpRoute>> {
+    /// The unicast and local routes of one family, of all tables, each with the link that it leads over.
+    pub fn routes(&self, ipv6: bool) -> Result<Vec<(u32, IpRoute)>> {
         let any: IpAddr = if ipv6 {
             Ipv6Addr::UNSPECIFIED.into()
         } else {
@@ -176,14 +176,11 @@ impl RouteSocket {
         };
         let mut message = RouteMessage::default();
         message.header.address_family = family(any);
-        let answers = self.dump(&Message::GetRoute(message), || {
-            format!("list the routes of link {link}")
-        })?;
+        let answers = self.dump(&Message::GetRoute(message), || "list routes".into())?;
         Ok(answers
             .iter()
             .filter_map(|body| parse(body))
-            .filter(|route| oif(route) == Some(link))
-            .filter_map(|route| route_of(&route, any))
+            .filter_map(|route| Some((oif(&route)?, route_of(&route, any)?)))
             .collect())
     }
 }

@@ -180,9 +180,13 @@ impl Answer {
                 self.ended = true;
                 refusal(body).map_or(Ok(()), Err)
             }
+            // The end of a dump carries its own error number (af_netlink.c, netlink_dump_done).
             NLMSG_DONE => {
                 self.ended = true;
-                Ok(())
+                match body.len() {
+                    0 => Ok(()),
+                    _ => refusal(body).map_or(Ok(()), Err),
+                }
             }
             _ => {
                 self.bodies.push(body.to_vec());
@@ -262,6 +266,16 @@ mod tests {
             bytes.extend([200, 0, 1, 0]);
             assert_eq!(extack_text(&bytes), None);
         }
+    }
+
+    #[test]
+    fn a_dump_that_failed_is_no_short_list() {
+        let mut answer = Answer::default();
+        let number = -(Errno::ENODEV as i32);
+        let refusal = answer.take_one(NLMSG_DONE, &number.to_ne_bytes());
+        assert!(matches!(refusal, Err(Refusal::Kernel(Errno::ENODEV, _))));
+        assert!(Answer::default().take_one(NLMSG_DONE, &[0; 4]).is_ok());
+        assert!(Answer::default().take_one(NLMSG_DONE, &[]).is_ok());
     }
 
     #[test]
