@@ -141,6 +141,8 @@ impl From<KernelError> for Error {
         let kind = match refusal.errno() {
             Errno::EBUSY | Errno::EAGAIN => ErrorKind::Busy,
             Errno::EXFULL => ErrorKind::Exhausted,
+            // nft(8) is not installed: a file that is missing, not a change that was refused.
+            Errno::ENOPKG => ErrorKind::Io,
             _ => ErrorKind::KernelRefused,
         };
         Self::new(kind, refusal.to_string())

@@ -23,15 +23,14 @@ pub fn ensure(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> 
 /// Adds elements of one attachment; a key that is taken is refused.
 pub fn create(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> {
     stand(session, elements)?;
-    let created = session.with_nft(|nft| match nft.create(elements, tag) {
+    session.with_nft(|nft| match nft.create(elements, tag) {
         // Whoever laid the table a moment ago filled it from the records, and ours was written by then.
         Err(taken) if taken.is_present() => {
             nft.delete(elements, Some(tag))?;
             nft.create(elements, tag)
         }
         other => other,
-    });
-    created
+    })
 }
 
 /// Makes sure that the tables which `elements` live in stand.

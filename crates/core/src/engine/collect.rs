@@ -5,15 +5,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use wharfline_kernel::nft::Tag;
+use wharfline_kernel::nft::{Element, Tag};
 use wharfline_spec::names::NetworkName;
 
 use super::Engine;
 use crate::attachment::AttachmentKey;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::lock::{Lock, Mode};
 use crate::plan::{NsRef, Target};
-use crate::record::Record;
+use crate::record::{Record, SharedNote};
 use crate::remove::remove;
 use crate::session::Session;
 use crate::tables;
@@ -44,6 +45,7 @@ where
         failures.extend(self.tear_down_all(&stale));
         failures.extend(self.collect_unrecorded(&session, sweep).err());
         failures.extend(self.ipam.gc().err());
+        failures.extend(self.remove_free_locks(&session).err());
         if failures.is_empty() {
             failures.extend(self.leave_network(&session, sweep.network).err());
         }
@@ -97,11 +99,13 @@ where
         let mut failures = Vec::new();
         let valid: HashSet<Tag> = sweep.valid.iter().map(AttachmentKey::tag).collect();
         let network = Tag::network(sweep.network.as_str());
+        let orphaned = self.shares_nothing(session, sweep)?;
         let stale = tables::marked(session, |element, tag| {
-            self.driver.owns(element)
-                && tag.same_network(&network)
-                && !tag.is_shared()
-                && !valid.contains(tag)
+            let of_nobody = match tag.is_shared() {
+                true => orphaned && !self.is_shared_elsewhere(session, sweep, element),
+                false => self.driver.owns(element) && !valid.contains(tag),
+            };
+            tag.same_network(&network) && of_nobody
         })?;
         for (element, tag) in stale {
             let done = session.with_nft(|nft| nft.delete(&[element], Some(&tag)));
@@ -111,6 +115,39 @@ where
             failures.extend(remove(session, &link, None).err());
         }
         Error::all(failures).map_or(Ok(()), Err)
+    }
+
+    /// Whether the network has no attachment left that a record or the runtime knows of.
+    fn shares_nothing(&self, session: &Session, sweep: &Sweep<'_>) -> Result<bool> {
+        let any = Record::any(session.state(), self.driver.name(), sweep.network)?;
+        Ok(sweep.valid.is_empty() && !any)
+    }
+
+    /// Whether another plugin's or network's note has the element. One that cannot be read counts as having it.
+    fn is_shared_elsewhere(&self, session: &Session, sweep: &Sweep<'_>, element: &Element) -> bool {
+        SharedNote::of_others(session.state(), self.driver.name(), sweep.network)
+            .map_or(true, |notes| {
+                notes.iter().any(|note| note.elements().contains(element))
+            })
+    }
+
+    /// Locks of attachments that nobody holds: their verbs were killed before they could remove them.
+    fn remove_free_locks(&self, session: &Session) -> Result<()> {
+        let folder = session.state().lock("");
+        let Ok(files) = std::fs::read_dir(&folder) else {
+            return Ok(());
+        };
+        let prefix = format!("{}-", self.driver.name());
+        for file in files.filter_map(std::result::Result::ok) {
+            if !file.file_name().to_string_lossy().starts_with(&prefix) {
+                continue;
+            }
+            let path = file.path();
+            if let Some(free) = Lock::try_acquire(&path, Mode::Exclusive)? {
+                free.remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Links whose alias, name and MAC agree that they are of a container that is no more.
