@@ -69,7 +69,7 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
         }
         Op::CreateElements { elements } => create_elements(session, key.tag(), elements),
         Op::EvictElements { elements } => shared(evict(session, elements)),
-        Op::LetThrough { link, thorough } => shared(let_through(session, key, link, *thorough)),
+        Op::LetThrough { links, thorough } => shared(let_through(session, key, links, *thorough)),
         Op::ForgetConnections { elements } => {
             shared(session.with_nft(|nft| nft.forget_flows(elements)))
         }
@@ -140,7 +140,7 @@ fn create_elements(session: &Session, tag: Tag, elements: &[Element]) -> Result<
 fn let_through(
     session: &Session,
     key: &AttachmentKey,
-    link: &IfName,
+    links: &[IfName],
     thorough: bool,
 ) -> Result<()> {
     let search = if thorough { Search::All } else { Search::Known };
@@ -148,9 +148,12 @@ fn let_through(
     if dropping.is_empty() {
         return Ok(());
     }
-    let elements = [Element::Link {
-        ifname: link.to_string(),
-    }];
+    let elements: Vec<Element> = links
+        .iter()
+        .map(|link| Element::Link {
+            ifname: link.to_string(),
+        })
+        .collect();
     tables::ensure(session, &elements, &Tag::network(key.network.as_str()))
 }
 

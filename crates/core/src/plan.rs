@@ -115,10 +115,10 @@ pub enum Op {
         /// Each with the mark that it bore when its owner was judged.
         elements: Vec<(Element, Tag)>,
     },
-    /// Forward chains of other firewalls that drop let pass what goes over this link.
+    /// Forward chains of other firewalls that drop let pass what goes over these links.
     LetThrough {
-        /// The link.
-        link: IfName,
+        /// The links.
+        links: Vec<IfName>,
         /// Whether chains of unknown firewalls are looked for as well; it costs a dump.
         thorough: bool,
     },

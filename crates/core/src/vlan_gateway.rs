@@ -42,8 +42,10 @@ pub(crate) fn ensure(session: &Session, op: &Op) -> Result<()> {
         trunk: Vec::new(),
         keep_default_vlan: *keep_default_vlan,
     };
-    let index = session.index(NsRef::Host, &port.link)?;
-    set_vlans(session, index, &port)?;
+    // A link of this name that the reference or an administrator made leads into the VLAN by a port of its own.
+    if let Some(found) = session.link(NsRef::Host, &port.link)? {
+        set_vlans(session, found.index, &port)?;
+    }
     let gateway_index = session.index(NsRef::Host, gateway)?;
     Ok(session.host().set_up(gateway_index, true)?)
 }

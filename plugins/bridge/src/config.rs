@@ -14,6 +14,9 @@ use wharfline_spec::names::{IfName, VlanId};
 /// The bridge when none is named (the reference's default).
 const DEFAULT_BRIDGE: &str = "cni0";
 
+/// The VLAN that the kernel puts each new port in.
+const DEFAULT_VLAN: u32 = 1;
+
 /// Keys of a network whose containers are plugged into a bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BridgeConfig {
@@ -37,7 +40,7 @@ pub(crate) struct BridgeConfig {
     pub vlan: Option<VlanId>,
     /// `vlanTrunk`: VLANs that pass tagged.
     pub trunk: Vec<VlanId>,
-    /// `preserveDefaultVlan`: ports stay in VLAN 1.
+    /// `preserveDefaultVlan`: ports with VLANs of their own stay in VLAN 1 as well.
     pub keep_default_vlan: bool,
     /// `macspoofchk`: frames with a MAC that is not the container's are dropped.
     pub mac_spoof_check: bool,
@@ -77,7 +80,7 @@ impl BridgeConfig {
             promiscuous: flag("promiscMode")?,
             vlan: vlan(&fields)?,
             trunk: trunk(&fields)?,
-            keep_default_vlan: fields.bool("preserveDefaultVlan")?.unwrap_or(true),
+            keep_default_vlan: flag("preserveDefaultVlan")?,
             mac_spoof_check: flag("macspoofchk")?,
             detect_duplicates: flag("enabledad")?,
             container_interface_down: flag("disableContainerInterface")?,
@@ -111,6 +114,24 @@ impl BridgeConfig {
     /// Whether ports carry VLANs of their own.
     pub(crate) fn has_vlans(&self) -> bool {
         self.vlan.is_some() || !self.trunk.is_empty()
+    }
+
+    /// The VLAN of a port's untagged frames. A trunk without `vlan` has the kernel's own, as with the reference.
+    pub(crate) fn native_vlan(&self) -> Option<VlanId> {
+        match (self.vlan, self.trunk.is_empty()) {
+            (None, false) => VlanId::new(DEFAULT_VLAN).ok(),
+            (vlan, _) => vlan,
+        }
+    }
+
+    /// The port's own flag ends at its bridge; where the network may have several, our table carries it on.
+    pub(crate) fn isolates_members(&self) -> bool {
+        self.isolated && self.overflow == Overflow::Cascade
+    }
+
+    /// Whether anything of the network stands in nftables, whatever firewall the host has.
+    pub(crate) fn needs_tables(&self) -> bool {
+        self.masquerade || self.mac_spoof_check || self.isolates_members()
     }
 
     /// The link that has the gateway's address: the bridge, or its foot in the containers' VLAN.

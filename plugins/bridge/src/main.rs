@@ -1,9 +1,13 @@
 //! `bridge`: containers on a bridge, over CNI.
 
+mod answer;
 mod cni;
 mod config;
 mod driver;
 mod egress;
+mod plan;
+mod traces;
+mod view;
 
 use std::process::ExitCode;
 

@@ -300,7 +300,7 @@ fn share_link(plan: &mut Plan, facts: &PortmapFacts) {
     ];
     plan.on_host(Op::EnsureElements { elements });
     plan.on_host(Op::LetThrough {
-        link: link.clone(),
+        links: vec![link.clone()],
         thorough: false,
     });
 }

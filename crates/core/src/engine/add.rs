@@ -5,7 +5,7 @@ use wharfline_spec::cni::CniResult;
 use wharfline_spec::names::IfName;
 
 use super::{Attach, Engine, endpoint};
-use crate::driver::{Driver, Sandbox};
+use crate::driver::{Driver, Endpoint, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{NsRef, Op, Plan, Veth};
 use crate::record::{Record, SandboxId};
@@ -86,12 +86,10 @@ impl<D: Driver> Engine<'_, D> {
         sandbox: &Sandbox,
         lease: &CniResult,
     ) -> Result<CniResult> {
+        let _held = self.hold_network(session, &attach.key.network)?;
         let mut salt = 0;
         loop {
-            let endpoint = endpoint(attach, lease, salt);
-            let facts = self.driver.observe(self.config, &endpoint, session)?;
-            let plan = self.driver.plan(self.config, &endpoint, &facts)?;
-            let _kept = self.keep_network(session, &attach.key.network, &plan)?;
+            let plan = self.noted_plan(session, &endpoint(attach, lease, salt))?;
             self.record(attach, sandbox, &plan, salt)
                 .write(session.state())?;
             match self.perform(session, attach, &plan) {
@@ -103,6 +101,23 @@ impl<D: Driver> Engine<'_, D> {
                 Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// The plan, once a note keeps what it shares. What was observed before the note was written may have gone with
+    /// another network's last container in between, so then it is observed once more.
+    fn noted_plan(&self, session: &Session, endpoint: &Endpoint<'_>) -> Result<Plan> {
+        let network = &endpoint.key.network;
+        let mut plan = self.decide(session, endpoint)?;
+        if self.note_shared(session, network, &plan)? {
+            plan = self.decide(session, endpoint)?;
+            self.note_shared(session, network, &plan)?;
+        }
+        Ok(plan)
+    }
+
+    fn decide(&self, session: &Session, endpoint: &Endpoint<'_>) -> Result<Plan> {
+        let facts = self.driver.observe(self.config, endpoint, session)?;
+        self.driver.plan(self.config, endpoint, &facts)
     }
 
     fn perform(&self, session: &Session, attach: &Attach<'_>, plan: &Plan) -> Result<()> {

@@ -13,25 +13,29 @@ use crate::session::Session;
 use crate::state::HostState;
 
 impl<D: Driver> Engine<'_, D> {
-    /// Keeps the network from being removed while an attachment joins it, and notes what the plan shares.
-    pub(super) fn keep_network(
+    /// Keeps the network from being removed while an attachment joins it.
+    pub(super) fn hold_network(&self, session: &Session, network: &NetworkName) -> Result<Lock> {
+        Lock::acquire(&self.network_lock(session.state(), network), Mode::Shared)
+    }
+
+    /// Notes what the plan shares; whether that was news. The network must be held.
+    pub(super) fn note_shared(
         &self,
         session: &Session,
         network: &NetworkName,
         plan: &Plan,
-    ) -> Result<Lock> {
+    ) -> Result<bool> {
         let state = session.state();
-        let kept = Lock::acquire(&self.network_lock(state, network), Mode::Shared)?;
         let plugin = self.driver.name();
-        let mut note = SharedNote::read(state, plugin, network)?;
-        if note.include(&plan.shared) {
-            // Rare: the network's first attachment, or the first of another subnet.
-            let _alone = Lock::acquire(&state.lock("shared"), Mode::Exclusive)?;
-            let mut note = SharedNote::read(state, plugin, network)?;
-            note.include(&plan.shared);
-            note.write(state, plugin, network)?;
+        if !SharedNote::read(state, plugin, network)?.include(&plan.shared) {
+            return Ok(false);
         }
-        Ok(kept)
+        // Rare: the network's first attachment, or the first of another subnet.
+        let _alone = Lock::acquire(&state.lock("shared"), Mode::Exclusive)?;
+        let mut note = SharedNote::read(state, plugin, network)?;
+        note.include(&plan.shared);
+        note.write(state, plugin, network)?;
+        Ok(true)
     }
 
     /// Removes what the network shared, if this was its last attachment. If one is just joining, it stays.
