@@ -22,6 +22,9 @@ use crate::{Outside, process};
 /// Directories that a lab has to itself: empty at first, gone with it.
 pub(crate) const PRIVATE: [&str; 3] = ["/run", "/var/lib", "/etc/cni"];
 
+/// Where the kernel says which boot this is (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// A host of its own, for one test.
 pub struct Lab {
     entrance: Entrance,
@@ -138,14 +141,15 @@ impl Lab {
         self.enter(|| {
             umount2("/run", MntFlags::MNT_DETACH).expect("unmount /run");
             mount_tmpfs(Path::new("/run"));
-            std::fs::create_dir("/run/netns").expect("create /run/netns");
+            fill_run();
+            // The boot before may be such a mount; nothing can be mounted over one whose file has no name.
+            let _ = umount2(BOOT_ID, MntFlags::MNT_DETACH);
             let another =
                 std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("read a random id");
             std::fs::write("/run/boot_id", another).expect("write another boot id");
-            bind_mount(
-                Path::new("/run/boot_id"),
-                Path::new("/proc/sys/kernel/random/boot_id"),
-            );
+            bind_mount(Path::new("/run/boot_id"), Path::new(BOOT_ID));
+            // The mount keeps the file; its name would only be in the way.
+            std::fs::remove_file("/run/boot_id").expect("remove the boot id's name");
         });
     }
 
@@ -218,8 +222,14 @@ fn make_mounts_private() {
             mount_tmpfs(directory);
         }
     }
-    std::fs::create_dir_all("/run/netns").expect("create /run/netns");
-    std::fs::create_dir_all("/run/lock").expect("create /run/lock");
+    fill_run();
+}
+
+/// The directories that an init system makes there.
+fn fill_run() {
+    for directory in ["/run/netns", "/run/lock"] {
+        std::fs::create_dir_all(directory).unwrap_or_else(|e| panic!("create {directory}: {e}"));
+    }
 }
 
 fn mount_tmpfs(directory: &Path) {

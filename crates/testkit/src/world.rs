@@ -61,6 +61,13 @@ impl World {
         self
     }
 
+    /// The part of the world whose objects' names begin with one of `prefixes`.
+    pub fn only(mut self, prefixes: &[&str]) -> World {
+        self.objects
+            .retain(|name, _| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        self
+    }
+
     /// The same world without the empty files whose names begin with `prefix`.
     pub fn without_empty(mut self, prefix: &str) -> World {
         self.objects

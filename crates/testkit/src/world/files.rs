@@ -30,6 +30,9 @@ fn walk(directory: &Path, world: &mut World) {
         let Ok(kind) = fs::symlink_metadata(&path) else {
             continue;
         };
+        if is_derived(&path) {
+            continue;
+        }
         if kind.is_dir() {
             world.note(format!("directory {}", path.display()), String::new());
             walk(&path, world);
@@ -50,8 +53,13 @@ fn content(path: &Path, metadata: &fs::Metadata) -> String {
     format!("{:?}", String::from_utf8_lossy(&bytes))
 }
 
-/// host-local's cursor moves on with every address that it hands out; our index of the leases and its clock do too.
+/// host-local's cursor moves on with every address that it hands out; the boot that its leases belong to, with every boot.
 fn is_memory_of_the_network(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("last_reserved_ip.") || path.starts_with("/run/wharfline/ipam")
+    name.starts_with("last_reserved_ip.") || name.ends_with(".boot")
+}
+
+/// Our index of the leases, which any call may throw away and build anew.
+fn is_derived(path: &Path) -> bool {
+    path == Path::new("/run/wharfline/ipam")
 }

@@ -16,4 +16,5 @@ mod heal;
 mod input;
 mod ipv6;
 mod leases;
+mod replay;
 mod traffic;

@@ -1,0 +1,99 @@
+//! dockerd 20.10 on the same host with its default settings: it drops forwarded packets by policy and has br_netfilter
+//! pass bridged ones to iptables. Our network works, and so do its own containers.
+
+use std::time::Duration;
+
+use wharfline_netns_tests::Pod;
+use wharfline_netns_tests::lists::{self, port, ports};
+use wharfline_netns_tests::ours;
+use wharfline_testkit::traffic::tcp;
+use wharfline_testkit::{Network, Outside, Process, wait_for};
+
+use crate::machine::{ARCHIVE, IMAGE, Machine, fetches};
+
+fn docker(machine: &Machine, arguments: &[&str]) -> String {
+    machine.run(&[&["docker", "-H", "unix:///run/docker.sock"], arguments].concat())
+}
+
+fn start_dockerd(machine: &Machine) -> Process {
+    let dockerd = machine.start(
+        "dockerd",
+        &[
+            "dockerd",
+            "-H",
+            "unix:///run/docker.sock",
+            "--data-root",
+            "/var/lib/docker",
+            "--exec-root",
+            "/run/docker",
+            "--pidfile",
+            "/run/docker.pid",
+            "--storage-driver",
+            "vfs",
+        ],
+    );
+    wait_for("dockerd to answer", Duration::from_secs(60), || {
+        let asked = machine.try_run(&["docker", "-H", "unix:///run/docker.sock", "version"]);
+        if asked.succeeded() {
+            Ok(())
+        } else {
+            Err(format!("{asked}\n{}", machine.log("dockerd")))
+        }
+    });
+    dockerd
+}
+
+#[test]
+fn our_networks_and_dockers_work_beside_each_other() {
+    let machine = Machine::boot();
+    let outside = machine.lab.outside();
+    let _dockerd = start_dockerd(&machine);
+    let host = machine.lab.host();
+    // What makes this the hard case; were it otherwise, the test would prove nothing.
+    assert!(
+        host.exec(&["iptables", "-S", "FORWARD"])
+            .contains("-P FORWARD DROP")
+    );
+    assert_eq!(
+        host.sysctl("net/bridge/bridge-nf-call-iptables").as_deref(),
+        Some("1")
+    );
+
+    let network = Network::new(&machine.lab, &ours(), lists::published());
+    let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
+    let b = Pod::on(&network, "b");
+    let _servers = [
+        a.serves(tcp(a.v4(), 80)),
+        a.serves(tcp(a.v6(), 80)),
+        outside.serves(tcp(Outside::FAR_V4, 80)),
+    ];
+    let ours_works = || {
+        b.reaches(tcp(Outside::FAR_V4, 80))
+            .from("outside")
+            .seen_as(Outside::HOST_V4);
+        outside
+            .reaches(tcp(Outside::HOST_V4, 8080))
+            .from("a")
+            .seen_as(Outside::V4);
+        outside
+            .reaches(tcp(Outside::HOST_V6, 8080))
+            .from("a")
+            .seen_as(Outside::V6);
+        b.reaches(tcp(a.v4(), 80)).from("a").seen_as(b.v4());
+        b.reaches(tcp(a.v6(), 80)).from("a").seen_as(b.v6());
+    };
+    ours_works();
+
+    docker(&machine, &["load", "-i", ARCHIVE]);
+
+    docker(
+        &machine,
+        &["run", "-d", "--name", "web", "-p", "9090:80", IMAGE],
+    );
+    assert!(fetches(&outside, tcp(Outside::HOST_V4, 9090)).contains("a page from the container"));
+    ours_works();
+    docker(&machine, &["rm", "-f", "web"]);
+    ours_works();
+    network.del(&a.attachment);
+    network.del(&b.attachment);
+}

@@ -1,0 +1,7 @@
+//! Real container runtimes over our binaries, each in a host of its own: containerd through its CRI, podman with its CNI
+//! backend, and dockerd beside us with its default settings.
+
+mod containerd;
+mod docker;
+mod machine;
+mod podman;
