@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use nix::errno::Errno;
 use wharf_protocol::{ChannelError, Failure, Stage};
 use wharfline_cni::client::ClientError;
+use wharfline_spec::BadName;
 use wharfline_spec::cni::CniError;
-use wharfline_spec::{BadField, BadName};
 
 /// The result of everything that can fail here.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -41,8 +41,6 @@ pub(crate) enum Error {
     Config { object: String, source: CniError },
     #[error(transparent)]
     Name(#[from] BadName),
-    #[error("{}", path.display())]
-    Field { path: PathBuf, source: BadField },
     #[error("port {given:?}: {rule}")]
     BadPort { given: String, rule: &'static str },
     #[error("publishing a port needs a network, and --network is {mode}")]
@@ -95,6 +93,8 @@ pub(crate) enum Error {
     StatusFailed(usize),
     #[error("{0} of the things to clean could not be cleaned")]
     Uncleaned(usize),
+    #[error("still in use: {}; end these containers first", .0.join(", "))]
+    StillUsed(Vec<String>),
     #[error("a thread of wharf stopped")]
     Thread,
 }

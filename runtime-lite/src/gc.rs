@@ -14,13 +14,15 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::remove::{self, Left};
+use crate::turn::{self, Turn};
 use crate::{netns, output};
-use evidence::CachedBy;
+use evidence::{CachedBy, Evidence, Key, Verdict};
 use plan::Plan;
 use survey::Survey;
 
 /// Surveys, decides, shows, and (without `--dry-run`) cleans.
 pub(crate) fn gc(home: &Home, wanted: &cli::Gc) -> Result<()> {
+    let _turn = turn(home, wanted.dry_run)?;
     let found = survey::survey(home)?;
     let decided = plan::plan(&found, wanted.force);
     let failed = match wanted.dry_run {
@@ -42,8 +44,47 @@ pub(crate) fn gc(home: &Home, wanted: &cli::Gc) -> Result<()> {
     }
 }
 
+/// A dry run needs no turn, and must not make even the lock's file.
+fn turn(home: &Home, dry_run: bool) -> Result<Option<Turn>> {
+    match dry_run {
+        true => Ok(None),
+        false => turn::exclusive(home).map(Some),
+    }
+}
+
+/// Everything that lives, for a refusal: wharf's containers, and what other runtimes attached through our plugins.
+pub(crate) fn living(home: &Home) -> Result<Vec<String>> {
+    let found = survey::survey(home)?;
+    let lives = |(key, evidence): (&Key, &Evidence)| match &evidence.verdict {
+        Verdict::Alive(_) if evidence.owned || evidence.recorded_by.is_some() => {
+            Some(plan::object(key))
+        }
+        _ => None,
+    };
+    Ok(found.attachments.iter().filter_map(lives).collect())
+}
+
+/// Cleans up what is dead before the rest is uninstalled; tells each line to `say`.
+pub(crate) fn leftovers(home: &Home, dry_run: bool, say: &mut dyn FnMut(String)) -> Result<()> {
+    let _turn = turn(home, dry_run)?;
+    let found = survey::survey(home)?;
+    let decided = plan::plan(&found, false);
+    let failed = match dry_run {
+        true => Vec::new(),
+        false => carry_out(home, &found, &decided),
+    };
+    say(plan::page(&found, &decided, dry_run));
+    match failed.len() {
+        0 => Ok(()),
+        count => {
+            failed.iter().for_each(|complaint| output::warn(complaint));
+            Err(Error::Uncleaned(count))
+        }
+    }
+}
+
 /// Does everything that is planned, whatever fails; says what failed.
-pub(crate) fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
+fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
     let mut failed = Vec::new();
     for (about, folder) in &found.dead {
         failed.extend(remove_dead(home, about, folder));
@@ -64,7 +105,8 @@ pub(crate) fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<Stri
         failed.extend(detached.err().map(|error| error.to_string()));
     }
     for collection in &decided.collections {
-        let collected = home.client().gc(&collection.list, &collection.valid);
+        let list = plan::dated(&collection.list, found.as_of);
+        let collected = home.client().gc(&list, &collection.valid);
         failed.extend(collected.err().map(|error| error.to_string()));
     }
     for path in &found.stray_netns {

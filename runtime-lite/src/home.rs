@@ -122,11 +122,12 @@ impl Home {
 pub(crate) const NETNS_PREFIX: &str = "wharf-";
 
 /// The folder of the running wharf first: a build tree or an unpacked archive holds its plugins beside it.
+/// (`bridge` would be no sign of that: iproute2 has a program of this name in /usr/sbin.)
 fn default_plugin_dirs() -> Vec<PathBuf> {
     let own = std::env::current_exe()
         .ok()
         .and_then(|path| path.parent().map(Path::to_path_buf))
-        .filter(|dir| dir.join("bridge").is_file());
+        .filter(|dir| dir.join("host-local").is_file());
     own.into_iter()
         .chain(PLUGIN_DIRS.map(PathBuf::from))
         .collect()

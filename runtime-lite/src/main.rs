@@ -23,6 +23,7 @@ mod run;
 mod seccomp;
 mod shell;
 mod shim;
+mod turn;
 mod uninstall;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! Removing a container: its processes, networks, namespace, name and folder, in this order.
 //! `run` calls it when the container has ended, the shim (as `wharf remove-dead`) when `run` is gone, `gc` for the rest.
-//! It must work on a container in any state of making, and a second time.
+//! It must work on a container in any state of making, and a second time; whoever calls holds a turn.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use wharf_protocol::{Claim, Holder, file};
 use crate::container::{Container, Folder};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::{attach, names, netns, shim};
+use crate::{attach, names, netns, shim, turn};
 
 /// How much of the container its shim has already cleared away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub(crate) fn remove_folder(folder: &Folder) -> Result<()> {
 
 /// `wharf remove-dead ID`: what a shim becomes when its container has ended and nobody else is there to remove it.
 pub(crate) fn dead(home: &Home, id: &str) -> Result<()> {
+    let _turn = turn::shared(home)?;
     let (about, folder) = crate::container::find(home, id)?;
     let Some(_claim) = claim_dead(&folder)? else {
         return Ok(());

@@ -24,7 +24,7 @@ use crate::home::Home;
 use crate::output;
 use crate::remove::{self, Left};
 use crate::shim::Shim;
-use crate::{bundle, etc, names, netns};
+use crate::{bundle, etc, names, netns, turn};
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -61,14 +61,11 @@ pub(crate) fn run(home: &Home, request: Request) -> Result<ExitCode> {
     let (code, left) = match end {
         Ok(Ended { code, shim }) => (Ok(code), job.finish(shim)),
         Err(Broken { error, shim }) => {
-            let cleared = shim.is_some_and(Shim::abandon);
-            let left = if cleared {
-                Left::Files
-            } else {
-                Left::Everything
+            let left = match shim.is_some_and(Shim::abandon) {
+                true => Left::Files,
+                false => Left::Everything,
             };
-            let failed = remove::container(home, &job.container, &job.folder, left);
-            (Err(error), failed)
+            (Err(error), job.undo(left))
         }
     };
     for error in left {
@@ -177,6 +174,7 @@ impl<'a> Job<'a> {
     /// Makes the container and its networks at the same time: each needs only the namespace.
     fn bring_up(&self, shim: &Shim) -> Result<()> {
         self.hand_over_stdio(shim)?;
+        let _turn = turn::shared(self.home)?;
         let (made, created) = std::thread::scope(|scope| {
             let networks = scope.spawn(|| attach::attach(self.home, &self.container, &self.folder));
             let created = shim.hear();
@@ -245,8 +243,20 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
+    /// The container never ran, or its shim was lost: whatever was made goes.
+    fn undo(&self, left: Left) -> Vec<Error> {
+        match turn::shared(self.home) {
+            Ok(_turn) => remove::container(self.home, &self.container, &self.folder, left),
+            Err(error) => vec![error],
+        }
+    }
+
     /// The container has ended: detach its networks while the shim clears its control groups away.
     fn finish(&self, shim: Shim) -> Vec<Error> {
+        let _turn = match turn::shared(self.home) {
+            Ok(turn) => turn,
+            Err(error) => return vec![error],
+        };
         let (cleared, mut failed) = std::thread::scope(|scope| {
             let shim = scope.spawn(|| shim.wait());
             let failed = attach::detach(self.home, &self.container, &self.folder);

@@ -1,5 +1,172 @@
-//! stub
-use crate::{error::Result, home::Home};
-pub(crate) fn uninstall(_: &Home, _: bool) -> Result<()> {
+//! `wharf uninstall`: takes back everything that wharf and the plugins keep on a host; docs/uninstall.md lists it.
+//! People call it, once, before they remove the binaries.
+//! It must never take anything from a container that lives: it refuses instead.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use crate::bundle::CGROUP_PARENT;
+use crate::error::{Error, Result};
+use crate::home::{Home, LIBCNI_CACHE};
+use crate::{gc, network, output};
+
+/// Plugins that keep something on the host beyond their attachments, in the order in which it goes.
+const PLUGINS: [&str; 4] = ["portmap", "bridge", "host-local", "loopback"];
+
+/// Removes everything, or says what would be removed.
+pub(crate) fn uninstall(home: &Home, dry_run: bool) -> Result<()> {
+    let living = gc::living(home)?;
+    if !living.is_empty() {
+        return Err(Error::StillUsed(living));
+    }
+    let mut report = Report { dry_run, failed: 0 };
+    gc::leftovers(home, dry_run, &mut |line| output::print(&line))?;
+    for known in network::all(home)?.0.into_iter().filter(|known| known.own) {
+        let object = format!("network {}", known.list.name);
+        report.take(&object, || {
+            network::remove::give_up(home, known.list)?;
+            fs::remove_file(&known.path).map_err(Error::file("remove", &known.path))
+        });
+    }
+    for plugin in PLUGINS {
+        plugin_side(home, plugin, &mut report)?;
+    }
+    for path in files(home) {
+        report.take(&path.display().to_string(), || remove(&path));
+    }
+    match report.failed {
+        0 => Ok(()),
+        count => Err(Error::Uncleaned(count)),
+    }
+}
+
+/// What has been said and done.
+struct Report {
+    dry_run: bool,
+    failed: usize,
+}
+
+impl Report {
+    /// Removes one object, or says that it would be.
+    fn take(&mut self, object: &str, removal: impl FnOnce() -> Result<()>) {
+        let done = match self.dry_run {
+            true => Ok(()),
+            false => removal(),
+        };
+        match done {
+            Ok(()) => self.removed(object),
+            Err(error) => self.failure(object, &error.chain()),
+        }
+    }
+
+    fn removed(&self, object: &str) {
+        let verb = if self.dry_run {
+            "would remove"
+        } else {
+            "remove"
+        };
+        output::print(&format!("{verb} {object}\n"));
+    }
+
+    fn failure(&mut self, object: &str, why: &str) {
+        self.failed += 1;
+        output::warn(&format!("{object}: {why}"));
+    }
+}
+
+/// What `PLUGIN uninstall` answers on stdout.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    removed: Vec<String>,
+    #[serde(default)]
+    kept: Vec<Remark>,
+    #[serde(default)]
+    failed: Vec<Remark>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Remark {
+    object: String,
+    why: String,
+}
+
+/// Has a plugin take back what it keeps. The first of its name counts, as for a runtime; one that is not ours
+/// answers something else, and is passed over.
+fn plugin_side(home: &Home, plugin: &str, report: &mut Report) -> Result<()> {
+    let found = home.plugins().iter().map(|dir| dir.join(plugin));
+    let Some(binary) = found.into_iter().find(|path| path.is_file()) else {
+        return Ok(());
+    };
+    let mut command = Command::new(&binary);
+    command.arg("uninstall").env_remove("CNI_COMMAND");
+    if report.dry_run {
+        command.arg("--dry-run");
+    }
+    let ran = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .map_err(Error::file("run", &binary))?;
+    let Ok(answer) = serde_json::from_slice::<Answer>(&ran.stdout) else {
+        return Ok(());
+    };
+    for object in &answer.removed {
+        report.removed(object);
+    }
+    for kept in &answer.kept {
+        output::print(&format!("keep {}: {}\n", kept.object, kept.why));
+    }
+    for failed in &answer.failed {
+        report.failure(&failed.object, &failed.why);
+    }
     Ok(())
+}
+
+/// wharf's own files, and the shared folder of named namespaces if nothing is left in it.
+fn files(home: &Home) -> Vec<PathBuf> {
+    let mut files = vec![
+        home.run().to_owned(),
+        home.lib().to_owned(),
+        Path::new(LIBCNI_CACHE).join("wharfline.lock"),
+    ];
+    files.extend(control_groups());
+    let named = fs::read_dir(home.netns_dir());
+    if named.is_ok_and(|mut entries| entries.next().is_none()) {
+        files.push(home.netns_dir().to_owned());
+    }
+    files.retain(|path| path.exists());
+    files
+}
+
+/// The parent of all containers' control groups, in each hierarchy of v1 and in the one of v2.
+fn control_groups() -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let name = CGROUP_PARENT.trim_start_matches('/');
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = hierarchies
+        .map(|entry| entry.path().join(name))
+        .chain([root.join(name)])
+        .filter(|path| path.is_dir())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Removes a file, or a folder with its files; a control group's files go with it, and an absent one is success.
+fn remove(path: &Path) -> Result<()> {
+    let removed = match path {
+        _ if path.starts_with("/sys/fs/cgroup") => fs::remove_dir(path),
+        _ if path.is_dir() => fs::remove_dir_all(path),
+        _ => fs::remove_file(path),
+    };
+    match removed {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        // The kernel lists what is mounted there, or made there meanwhile, as the reason.
+        other => other.map_err(Error::file("remove", path)),
+    }
 }

@@ -2,12 +2,17 @@
 //! `gc` makes one, prints it for `--dry-run`, else carries it out.
 //! It must never touch the host.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 use wharfline_cni::client::Attach;
 use wharfline_spec::cni::{Attachment, ConfList, Version};
 
 use super::evidence::{CachedBy, Evidence, Key, Verdict};
 use super::survey::{Source, Survey};
+
+/// The key of [`dated`], in milliseconds since 1970.
+const AS_OF: &str = "wharfline.dev/as-of";
 
 /// A DEL for an attachment whose container is gone.
 #[derive(Debug)]
@@ -127,6 +132,18 @@ impl Plan {
             valid,
         });
     }
+}
+
+/// The list with the moment of the survey in each plugin's configuration. Other runtimes' ADDs are not excluded while
+/// we collect: our plugins leave alone what is younger than this.
+pub(super) fn dated(list: &ConfList, as_of: SystemTime) -> ConfList {
+    let since = as_of.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let mut dated = list.clone();
+    for plugin in &mut dated.plugins {
+        plugin.raw.insert(AS_OF.to_owned(), milliseconds.into());
+    }
+    dated
 }
 
 /// An attachment, for a sentence.

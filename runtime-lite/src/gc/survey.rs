@@ -21,8 +21,10 @@ use crate::home::{Home, NETNS_PREFIX, boot_id};
 use crate::network;
 
 /// What there is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Survey {
+    /// When it began: what is younger, it may have missed.
+    pub(super) as_of: SystemTime,
     pub(super) attachments: Attachments,
     /// Containers of wharf's that nobody looks after.
     pub(super) dead: Vec<(Container, Folder)>,
@@ -45,7 +47,16 @@ pub(super) struct Source {
 }
 
 pub(super) fn survey(home: &Home) -> Result<Survey> {
-    let mut survey = Survey::default();
+    let mut survey = Survey {
+        as_of: SystemTime::now(),
+        attachments: Attachments::default(),
+        dead: Vec::new(),
+        drafts: Vec::new(),
+        stray_netns: Vec::new(),
+        stray_names: Vec::new(),
+        networks: BTreeMap::new(),
+        complaints: Vec::new(),
+    };
     let (known, broken) = network::all(home)?;
     for known in known {
         let source = Source {

@@ -1,0 +1,151 @@
+//! SIGKILL of wharf, of the shim, of both, at rest and at every system call: what is left is cleaned.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use wharfline_testkit::{Process, World, wait_for};
+
+use crate::support::{Host, ROOTFS};
+
+/// The pid that holds one of the two locks of a container, as /proc/locks has it.
+fn shim_of(host: &Host, name: &str) -> Pid {
+    let id = host.container(name).expect("listed")["id"].clone();
+    let id = id.as_str().expect("an id").to_owned();
+    let of_shim = |pid: &str| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).into_owned();
+        words.contains("wharf-shim") && words.contains(&id)
+    };
+    let processes = std::fs::read_dir("/proc").expect("listed");
+    let mut names = processes.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let pid = names.find(|pid| of_shim(pid)).expect("a shim");
+    Pid::from_raw(pid.parse().expect("a pid"))
+}
+
+fn kill_hard(pid: Pid) {
+    kill(pid, Signal::SIGKILL).expect("killed");
+}
+
+fn network(host: &Host) -> World {
+    host.wharf(&["network", "create", "web"]).ok();
+    host.warm("web")
+}
+
+#[test]
+fn a_container_outlives_wharf_and_is_removed_when_it_ends() {
+    let host = Host::new();
+    let before = network(&host);
+    let mut process = host.start("orphan", &["--network", "web"], &["sleep", "1000"]);
+    kill_hard(Pid::from_raw(process.id().cast_signed()));
+    crate::run::exit_code(&mut process);
+    let about = host.container("orphan").expect("still listed");
+    assert_eq!(about["state"], "running");
+    let first = about["pid"].as_i64().expect("a pid");
+    kill_hard(Pid::from_raw(i32::try_from(first).expect("a pid")));
+    before.returns("the shim to have it removed", || host.world());
+}
+
+#[test]
+fn a_container_whose_shim_is_killed_is_removed_by_wharf() {
+    let host = Host::new();
+    let before = network(&host);
+    let mut process = host.start("bereft", &["--network", "web"], &["sleep", "1000"]);
+    kill_hard(shim_of(&host, "bereft"));
+    assert_eq!(crate::run::exit_code(&mut process), Some(125));
+    before.returns("wharf to remove it", || host.world());
+}
+
+#[test]
+fn a_container_whose_shim_and_wharf_are_killed_is_removed_by_gc() {
+    let host = Host::new();
+    let before = network(&host);
+    let mut process = host.start("lost", &["--network", "web"], &["sleep", "1000"]);
+    let shim = shim_of(&host, "lost");
+    // wharf first: else it would remove the container itself.
+    kill_hard(Pid::from_raw(process.id().cast_signed()));
+    crate::run::exit_code(&mut process);
+    kill_hard(shim);
+    wait_for("the locks to go", Duration::from_secs(5), || {
+        match host.container("lost") {
+            Some(about) if about["state"] == "dead" => Ok(()),
+            about => Err(format!("it is {about:?}")),
+        }
+    });
+    let plan = host.wharf(&["gc", "--dry-run"]).ok();
+    assert!(plan.contains("would remove container"), "{plan}");
+    assert!(host.container("lost").is_some(), "a dry run removed it");
+    host.wharf(&["gc"]).ok();
+    before.returns("gc to remove it", || host.world());
+}
+
+/// Which process a test kills.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Wharf,
+    Shim,
+}
+
+/// How many system calls apart the kills of one test are: all of them take minutes. A prime walks over loops.
+const STRIDE: usize = 7;
+
+#[test]
+fn wharf_killed_at_any_system_call_leaves_what_gc_cleans() {
+    killed_everywhere(Victim::Wharf);
+}
+
+#[test]
+fn a_shim_killed_at_any_system_call_leaves_what_gc_cleans() {
+    killed_everywhere(Victim::Shim);
+}
+
+fn killed_everywhere(victim: Victim) {
+    let host = Host::new();
+    let before = network(&host);
+    let mut nth = 1;
+    while struck(&host, victim, nth) {
+        let what = format!("{victim:?} killed at system call {nth} to be cleaned up after");
+        before.returns(&what, || {
+            // A second one may find what the first could not: a process that was just dying.
+            host.wharf(&["gc"]);
+            host.world()
+        });
+        nth += STRIDE;
+    }
+    assert!(nth > 20 * STRIDE, "only {nth} system calls were seen");
+}
+
+/// Runs a container, with the victim killed where it is about to make its `nth` system call; says whether it came so far.
+fn struck(host: &Host, victim: Victim, nth: usize) -> bool {
+    let strace = format!("exec strace -q -o /dev/null -e inject=all:signal=KILL:when={nth} \"$@\"");
+    let run = ["run", "--rm", "--network", "web", ROOTFS, "true"];
+    let mut command = match victim {
+        Victim::Wharf => {
+            let mut command = host.lab.command("sh");
+            command
+                .args(["-c", &strace, "sh"])
+                .arg(host.bin("wharf"))
+                .args(run);
+            command
+        }
+        Victim::Shim => {
+            let path = "/run/traced-shim";
+            let shim = host.bin("wharf-shim");
+            let script = format!("#!/bin/sh\nset -- {} \"$@\"\n{strace}\n", shim.display());
+            std::fs::write(host.lab.path(path), script).expect("written");
+            let executable = PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(host.lab.path(path), executable).expect("allowed");
+            let mut command = host.command(&run);
+            command.env("WHARF_SHIM", path);
+            command
+        }
+    };
+    command.env("CNI_PATH", host.plugins());
+    let mut process = Process::start(command);
+    let ended = wait_for("the container to end", Duration::from_secs(30), || {
+        process.ended().map_or(Err("it runs".to_owned()), Ok)
+    });
+    // strace ends as its tracee did; wharf answers 125 when its shim is gone.
+    !ended.success()
+}

@@ -1,0 +1,183 @@
+//! `wharf gc` for other runtimes: what their caches, the plugins' records and the leases prove, and what they don't.
+
+use serde_json::{Value, json};
+use wharfline_cni::client::{Attach, Client};
+use wharfline_spec::cni::ConfList;
+use wharfline_spec::{ContainerId, IfName};
+
+use crate::support::Host;
+
+const CONFLIST: &str = "/etc/cni/net.d/10-theirs.conflist";
+const LEASES: &str = "/var/lib/cni/networks/theirs";
+
+/// Another runtime on the host: it uses libcni's cache and our plugins.
+struct Runtime<'a> {
+    host: &'a Host,
+    list: ConfList,
+}
+
+impl<'a> Runtime<'a> {
+    fn new(host: &'a Host, version: &str) -> Runtime<'a> {
+        let document = json!({"cniVersion": version, "name": "theirs", "plugins": [
+            {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
+             "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.8.0.0/24"}]]}}]});
+        std::fs::create_dir_all(host.lab.path("/etc/cni/net.d")).expect("made");
+        std::fs::write(host.lab.path(CONFLIST), document.to_string()).expect("written");
+        let list = ConfList::parse(document.to_string().as_bytes()).expect("a list");
+        Runtime { host, list }
+    }
+
+    /// Attaches a container whose namespace is called `name`.
+    fn attach(&self, name: &str) {
+        let path = format!("/run/netns/{name}");
+        let attach = Attach::new(
+            ContainerId::new(name).expect("an id"),
+            Some(path.into()),
+            IfName::new("eth0").expect("a name"),
+        );
+        let path = self.host.plugins().split(':').map(Into::into).collect();
+        let client = Client::new(path, "/var/lib/cni");
+        self.host
+            .lab
+            .enter(|| client.add(&self.list, &attach))
+            .expect("attached");
+    }
+
+    fn leases(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.host.lab.path(LEASES)).expect("listed");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> = names
+            .map(|name| name.into_string().expect("a name"))
+            .filter(|name| name.starts_with("10."))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn lease(&self, address: &str, container: &str) {
+        let path = self.host.lab.path(LEASES).join(address);
+        std::fs::write(path, format!("{container}\r\neth0")).expect("written");
+    }
+}
+
+fn lose(host: &Host, name: &str) {
+    host.lab.exec(&["ip", "netns", "del", name]);
+}
+
+fn objects(plan: &Value) -> Vec<&str> {
+    let kept = plan["kept"].as_array().expect("a list");
+    kept.iter()
+        .filter_map(|kept| kept["object"].as_str())
+        .collect()
+}
+
+fn collects_the_dead_only(version: &str) {
+    let host = Host::new();
+    let _alive = host.lab.namespace("alive");
+    let dead = host.lab.namespace("dead");
+    let runtime = Runtime::new(&host, version);
+    runtime.attach("alive");
+    runtime.attach("dead");
+    assert_eq!(runtime.leases(), ["10.8.0.2", "10.8.0.3"]);
+    drop(dead);
+    lose(&host, "dead");
+    let before = host.world();
+    let plan = host.wharf(&["gc", "--dry-run", "--json"]).json();
+    assert!(
+        before.difference(&host.world()).is_empty(),
+        "a dry run changed something"
+    );
+    assert_eq!(plan["detach"][0]["container"], "dead", "{plan:#}");
+    assert_eq!(plan["detach"].as_array().map(Vec::len), Some(1), "{plan:#}");
+    host.wharf(&["gc"]).ok();
+    assert_eq!(runtime.leases(), ["10.8.0.2"]);
+    let cache = host.lab.exec(&["ls", "/var/lib/cni/results"]);
+    assert!(
+        cache.contains("theirs-alive-eth0") && !cache.contains("dead"),
+        "{cache}"
+    );
+    let again = host.wharf(&["gc", "--dry-run", "--json"]).json();
+    assert_eq!(again["detach"], json!([]), "{again:#}");
+}
+
+#[test]
+fn a_container_whose_namespace_is_gone_is_detached_and_a_living_one_kept() {
+    collects_the_dead_only("1.1.0");
+}
+
+#[test]
+fn networks_of_versions_without_gc_are_cleaned_by_del() {
+    collects_the_dead_only("0.4.0");
+}
+
+#[test]
+fn an_attachment_without_cache_is_known_by_its_record() {
+    let host = Host::new();
+    let _alive = host.lab.namespace("alive");
+    let dead = host.lab.namespace("dead");
+    let runtime = Runtime::new(&host, "1.1.0");
+    runtime.attach("alive");
+    runtime.attach("dead");
+    std::fs::remove_dir_all(host.lab.path("/var/lib/cni/results")).expect("lost");
+    drop(dead);
+    lose(&host, "dead");
+    host.wharf(&["gc"]).ok();
+    assert_eq!(runtime.leases(), ["10.8.0.2"]);
+}
+
+#[test]
+fn a_lease_that_nobody_speaks_of_is_kept_unless_forced() {
+    let host = Host::new();
+    let _alive = host.lab.namespace("alive");
+    let runtime = Runtime::new(&host, "1.1.0");
+    runtime.attach("alive");
+    runtime.lease("10.8.0.77", "stranger");
+    let plan = host.wharf(&["gc", "--json"]).json();
+    assert_eq!(objects(&plan), ["eth0 of stranger on theirs"], "{plan:#}");
+    assert_eq!(runtime.leases(), ["10.8.0.2", "10.8.0.77"]);
+    host.wharf(&["gc", "--force"]).ok();
+    assert_eq!(runtime.leases(), ["10.8.0.2"]);
+}
+
+#[test]
+fn a_namespace_that_we_may_only_not_see_is_kept() {
+    let host = Host::new();
+    let hidden = host.lab.namespace("hidden");
+    let runtime = Runtime::new(&host, "1.1.0");
+    runtime.attach("hidden");
+    drop(hidden);
+    // As it looks from a mount namespace that the mount did not reach: a file, and a record that can't be checked.
+    lose(&host, "hidden");
+    std::fs::write(host.lab.path("/run/netns/hidden"), "").expect("written");
+    let plan = host.wharf(&["gc", "--dry-run", "--json"]).json();
+    assert_eq!(plan["detach"], json!([]), "{plan:#}");
+    assert_eq!(objects(&plan), ["eth0 of hidden on theirs"], "{plan:#}");
+}
+
+#[test]
+fn a_network_of_which_nothing_is_known_is_not_collected() {
+    let host = Host::new();
+    let _runtime = Runtime::new(&host, "1.1.0");
+    let plan = host.wharf(&["gc", "--json"]).json();
+    assert_eq!(plan["collect"], json!([]), "{plan:#}");
+    assert_eq!(objects(&plan), ["network theirs"], "{plan:#}");
+}
+
+#[test]
+fn a_broken_file_hides_nothing_and_stops_nothing() {
+    let host = Host::new();
+    let dead = host.lab.namespace("dead");
+    let runtime = Runtime::new(&host, "1.1.0");
+    runtime.attach("dead");
+    drop(dead);
+    lose(&host, "dead");
+    std::fs::write(host.lab.path("/var/lib/cni/results/broken"), "{").expect("written");
+    std::fs::write(host.lab.path("/etc/cni/net.d/99-broken.conflist"), "{").expect("written");
+    let done = host.wharf(&["gc", "--json"]).json();
+    assert_eq!(
+        done["unreadable"].as_array().map(Vec::len),
+        Some(2),
+        "{done:#}"
+    );
+    assert_eq!(runtime.leases(), Vec::<String>::new());
+}

@@ -1,0 +1,160 @@
+//! A host with wharf on it: a lab, the binaries under test, a root filesystem of busybox.
+//! Every test of the suite begins with one.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use wharfline_testkit::{Lab, Plugins, Process, World, wait_for};
+
+/// Where the root filesystem is in the lab.
+pub const ROOTFS: &str = "/var/lib/rootfs";
+/// The applets that tests run.
+const APPLETS: [&str; 16] = [
+    "cat", "echo", "env", "false", "grep", "httpd", "id", "ip", "ls", "mknod", "mount", "ps", "sh",
+    "sleep", "true", "wget",
+];
+
+/// A lab with wharf in it.
+pub struct Host {
+    pub lab: Lab,
+    bin: PathBuf,
+    plugins: String,
+}
+
+/// What a command of wharf's answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Host {
+    /// With our own plugins, and the reference's for types that we do not have.
+    pub fn new() -> Host {
+        let plugins = Plugins::ours().with_reference();
+        let lab = Lab::new();
+        make_rootfs(&lab.path(ROOTFS));
+        Host {
+            bin: plugins.directory().to_owned(),
+            plugins: plugins.cni_path(),
+            lab,
+        }
+    }
+
+    /// `wharf` with these words, as a command that runs on the host.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.lab.command(self.bin.join("wharf"));
+        command.args(words).env("CNI_PATH", &self.plugins);
+        command
+    }
+
+    /// What CNI_PATH says.
+    pub fn plugins(&self) -> &str {
+        &self.plugins
+    }
+
+    /// One of the binaries under test.
+    pub fn bin(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
+    /// Runs `wharf` to its end.
+    #[track_caller]
+    pub fn wharf(&self, words: &[&str]) -> Answer {
+        self.wharf_reading(words, "")
+    }
+
+    /// Runs `wharf` to its end, with something on its stdin.
+    #[track_caller]
+    pub fn wharf_reading(&self, words: &[&str], stdin: &str) -> Answer {
+        let output = self.lab.run_command(self.command(words), stdin.as_bytes());
+        Answer {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: output.stderr,
+        }
+    }
+
+    /// `wharf run --rm` with these options, then the root filesystem and the command.
+    #[track_caller]
+    pub fn run(&self, options: &[&str], command: &[&str]) -> Answer {
+        self.wharf(&run_words(options, command))
+    }
+
+    /// The same, beside the test; returns once the container runs.
+    #[track_caller]
+    pub fn start(&self, name: &str, options: &[&str], command: &[&str]) -> Process {
+        let options = [options, &["--name", name]].concat();
+        let process = Process::start(self.command(&run_words(&options, command)));
+        wait_for(
+            &format!("container {name} to run"),
+            Duration::from_secs(20),
+            || match self.container(name) {
+                Some(about) if about["state"] == "running" => Ok(()),
+                about => Err(format!("it is {about:?}")),
+            },
+        );
+        process
+    }
+
+    /// A container as `wharf ps --json` has it.
+    pub fn container(&self, name: &str) -> Option<Value> {
+        let all = self.wharf(&["ps", "--json"]).json();
+        let all = all.as_array().expect("a list").clone();
+        all.into_iter().find(|about| about["name"] == name)
+    }
+
+    /// The world as it is after one container has come and gone: what stays for good is in it.
+    pub fn warm(&self, network: &str) -> World {
+        self.run(&["--network", network], &["true"]).ok();
+        self.world()
+    }
+
+    /// The world without what changes by itself, and without what lies in the root filesystem.
+    pub fn world(&self) -> World {
+        self.lab.world().without(&format!("file {ROOTFS}"))
+    }
+}
+
+fn run_words<'a>(options: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
+    [&["run", "--rm"], options, &[ROOTFS], command].concat()
+}
+
+impl Answer {
+    /// Asserts success, and returns stdout.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+
+    /// Asserts success, and returns stdout as JSON.
+    #[track_caller]
+    pub fn json(self) -> Value {
+        let text = self.ok();
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e} in {text}"))
+    }
+
+    /// Asserts failure with `code` and a complaint that has `words` in it.
+    #[track_caller]
+    pub fn refused(self, code: i32, words: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.stderr.contains(words), "{words:?} is not in {self:?}");
+    }
+}
+
+fn make_rootfs(root: &Path) {
+    for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "www"] {
+        fs::create_dir_all(root.join(dir)).expect("a folder of the root filesystem");
+    }
+    fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox (apt: busybox-static)");
+    for applet in APPLETS {
+        symlink("busybox", root.join("bin").join(applet)).expect("an applet");
+    }
+    fs::write(root.join("www/index.html"), "hello\n").expect("a page");
+}
