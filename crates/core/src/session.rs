@@ -3,13 +3,13 @@
 //! It must never leave the caller's thread in another namespace.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use wharfline_kernel::link::{Link, LinkKey};
-use wharfline_kernel::netns::Aside;
-use wharfline_kernel::nft::Nft;
-use wharfline_kernel::{KernelError, Netns, RouteSocket, sysctl};
+use wharfline_kernel::netns::{self, Aside};
+use wharfline_kernel::nft::{Nft, Standing, Table};
+use wharfline_kernel::{KernelError, Netns, NetnsId, RouteSocket, sysctl};
 use wharfline_spec::names::IfName;
 
 use crate::driver::Sandbox;
@@ -21,10 +21,12 @@ use crate::state::HostState;
 /// Everything that one verb holds open.
 pub struct Session {
     host: RouteSocket,
-    host_netns: Netns,
+    host_netns: NetnsId,
     container: Option<Container>,
     nft: OnceCell<RefCell<Nft>>,
     state: HostState,
+    /// Tables that this verb found whole.
+    whole: RefCell<BTreeSet<Table>>,
     indices: RefCell<HashMap<(NsRef, IfName), u32>>,
     /// The last link looked up on the host: what was observed is not asked again at once.
     observed: RefCell<Option<Link>>,
@@ -60,14 +62,15 @@ impl Session {
     /// Opens the host's socket; the host is the namespace of the calling thread.
     pub fn open() -> Result<Self> {
         let host = RouteSocket::open()?;
-        let host_netns = Netns::current()?;
-        let state = HostState::of(Path::new(crate::state::RUN_DIR), host_netns.id().ino);
+        let host_netns = netns::current_id()?;
+        let state = HostState::of(Path::new(crate::state::RUN_DIR), host_netns.ino);
         Ok(Self {
             host,
             host_netns,
             container: None,
             nft: OnceCell::new(),
             state,
+            whole: RefCell::default(),
             indices: RefCell::default(),
             observed: RefCell::default(),
         })
@@ -78,7 +81,7 @@ impl Session {
     /// Errors: [`ErrorKind::BadNetns`] where there is none, or where it is the host's own.
     pub fn enter(&mut self, path: &Path) -> Result<Sandbox> {
         let netns = Netns::open(path).map_err(unusable)?;
-        if netns.id() == self.host_netns.id() {
+        if netns.id() == self.host_netns {
             return Err(Error::new(
                 ErrorKind::BadNetns,
                 format!(
@@ -156,6 +159,23 @@ impl Session {
             ));
         };
         Ok(work(&mut nft.borrow_mut())?)
+    }
+
+    /// Whether `table` stands as it was laid; a table found whole is not looked at again by the same verb.
+    pub fn is_whole(&self, table: &Table) -> Result<bool> {
+        if self.whole.borrow().contains(table) {
+            return Ok(true);
+        }
+        let whole = self.with_nft(|nft| nft.verify(table))? == Standing::Sealed;
+        if whole {
+            self.whole.borrow_mut().insert(table.clone());
+        }
+        Ok(whole)
+    }
+
+    /// Forgets which tables were whole, because one was found gone.
+    pub fn distrust_tables(&self) {
+        self.whole.borrow_mut().clear();
     }
 
     /// The link, freshly looked up.

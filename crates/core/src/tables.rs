@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use wharfline_kernel::nft::{Element, Standing, Table, Tag};
+use wharfline_kernel::nft::{Element, Nft, Table, Tag};
 
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Mode};
@@ -16,14 +16,12 @@ use crate::state;
 
 /// Adds elements that others may have added before.
 pub fn ensure(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> {
-    stand(session, elements)?;
-    session.with_nft(|nft| nft.ensure(elements, tag))
+    standing(session, elements, |nft| nft.ensure(elements, tag))
 }
 
 /// Adds elements of one attachment; a key that is taken is refused.
 pub fn create(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> {
-    stand(session, elements)?;
-    session.with_nft(|nft| match nft.create(elements, tag) {
+    standing(session, elements, |nft| match nft.create(elements, tag) {
         // Whoever laid the table a moment ago filled it from the records, and ours was written by then.
         Err(taken) if taken.is_present() => {
             nft.delete(elements, Some(tag))?;
@@ -33,12 +31,29 @@ pub fn create(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> 
     })
 }
 
+/// Does `add` with the tables standing that `elements` live in. One that vanishes meanwhile is laid once more.
+fn standing(
+    session: &Session,
+    elements: &[Element],
+    add: impl Fn(&mut Nft) -> wharfline_kernel::Result<()>,
+) -> Result<()> {
+    stand(session, elements)?;
+    match session.with_nft(|nft| Ok(add(nft)))? {
+        Err(gone) if gone.is_absent() => {
+            session.distrust_tables();
+            stand(session, elements)?;
+            session.with_nft(add)
+        }
+        done => Ok(done?),
+    }
+}
+
 /// Makes sure that the tables which `elements` live in stand.
 fn stand(session: &Session, elements: &[Element]) -> Result<()> {
     let tables: BTreeSet<Table> = elements.iter().map(Element::table).collect();
     remember(session, &tables)?;
     for table in &tables {
-        if session.with_nft(|nft| nft.verify(table))? != Standing::Sealed {
+        if !session.is_whole(table)? {
             lay(session, table)?;
         }
     }
@@ -48,7 +63,7 @@ fn stand(session: &Session, elements: &[Element]) -> Result<()> {
 /// Lays anew what was flushed or altered since. Costs one file look-up where nothing of ours is in nftables.
 pub fn heal(session: &Session) -> Result<()> {
     for table in remembered(session)? {
-        if session.with_nft(|nft| nft.verify(&table))? != Standing::Sealed {
+        if !session.is_whole(&table)? {
             lay(session, &table)?;
         }
     }

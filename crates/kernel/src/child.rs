@@ -16,7 +16,10 @@ pub fn die_with_this_thread(command: &mut Command) {
     let parent = getpid();
     // SAFETY: between fork and exec the closure makes two system calls (prctl, getppid) and builds an
     // error from a number; it neither allocates nor takes a lock.
-    #[expect(unsafe_code, reason = "std has no safe way to set the parent death signal")]
+    #[expect(
+        unsafe_code,
+        reason = "std has no safe way to set the parent death signal"
+    )]
     unsafe {
         command.pre_exec(move || ask_to_die_with(parent));
     }
@@ -25,5 +28,9 @@ pub fn die_with_this_thread(command: &mut Command) {
 fn ask_to_die_with(parent: Pid) -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
     // A parent that ended before the request never sends the signal.
-    if getppid() == parent { Ok(()) } else { Err(nix::errno::Errno::ESRCH.into()) }
+    if getppid() == parent {
+        Ok(())
+    } else {
+        Err(nix::errno::Errno::ESRCH.into())
+    }
 }

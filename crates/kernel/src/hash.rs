@@ -1,5 +1,5 @@
 //! The hash behind derived names and tags: it names things that outlive a process and a release.
-//! Link names, MACs (core) and tags of nft elements are made from it.
+//! Link names, MACs (core), and the tags, table names and seals of nftables are made from it.
 //! It must never change.
 
 /// FNV-1a of 64 bits over the parts, a zero byte after each so that they do not run into each other.

@@ -2,7 +2,7 @@
 //! The engine opens the container's with it; tests build labs with it.
 //! It must never move the caller's thread: there is no way back to forget.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -153,6 +153,16 @@ impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// The identity of the calling thread's own namespace.
+pub fn current_id() -> Result<NetnsId> {
+    let meta = fs::metadata(CURRENT)
+        .map_err(|e| KernelError::from_io("look at the own network namespace", &e))?;
+    Ok(NetnsId {
+        dev: meta.dev(),
+        ino: meta.ino(),
+    })
 }
 
 /// The identity of the namespace at `path` without keeping it open; `None` where there is none.

@@ -16,9 +16,10 @@ use super::Nft;
 use super::element::Element;
 use super::elements::{self, SetKey};
 use super::table::{BASE_VERSION, Table};
-use super::tag::{Tag, fnv};
+use super::tag::Tag;
 use super::wire::{Request, attribute, comment_of};
 use crate::error::{KernelError, Result};
+use crate::hash::stable_hash;
 
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_USERDATA: u16 = 6;
@@ -187,7 +188,7 @@ impl Nft {
             }
         }
         let parts: Vec<_> = parts.iter().map(Vec::as_slice).collect();
-        Ok(Some((version(&head), fnv(&parts))))
+        Ok(Some((version(&head), stable_hash(&parts))))
     }
 
     fn rules(&mut self, table: &Table) -> Result<Vec<Vec<u8>>> {
@@ -214,8 +215,9 @@ fn version(table: &[u8]) -> u32 {
 /// Runs `nft -j SCRIPT`; what is not JSON is read as nft's own language (nft_run_cmd_from_buffer() in
 /// libnftables.c). Of the crate's functions this one alone keeps what nft says when it refuses; it serves any command.
 ///
-/// The child is not bound to our life: what it may do after our death is one whole transaction that lays an unsealed
-/// table, which the next verb replaces.
+/// The child is not bound to our life (`child::die_with_this_thread`): the crate makes the Command itself and takes none.
+/// What it may still do after our death is one whole transaction that lays an unsealed table, or fails where one
+/// stands; the next verb replaces an unsealed one.
 fn run_nft(table: &Table, script: &str) -> Result<()> {
     for program in NFT_PLACES {
         match get_current_ruleset_raw(Some(program), [script]) {

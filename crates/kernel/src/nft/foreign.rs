@@ -125,15 +125,19 @@ impl Nft {
     fn forward_chains(&mut self, search: Search) -> Result<Vec<ForwardChain>> {
         let objects = match search {
             Search::Known => {
-                let questions = KNOWN.map(|(family, table, chain)| {
+                let present = self.present_tables()?;
+                let there = KNOWN
+                    .iter()
+                    .filter(|(family, table, _)| present.has(*family, table));
+                let questions = there.map(|(family, table, chain)| {
                     let attributes = vec![
-                        ChainAttribute::Table(table.to_owned()),
-                        ChainAttribute::Name(chain.to_owned()),
+                        ChainAttribute::Table((*table).to_owned()),
+                        ChainAttribute::Name((*chain).to_owned()),
                     ];
                     let message = NfTablesMessage::GetChain(ChainMessage { attributes });
-                    Request::new(family, 0, message)
+                    Request::new(*family, 0, message)
                 });
-                let answers = self.socket.ask(questions.into())?;
+                let answers = self.socket.ask(questions.collect())?;
                 answers
                     .into_iter()
                     .filter_map(std::result::Result::ok)
@@ -194,17 +198,6 @@ impl Nft {
             _ => Ok(()),
         }
     }
-}
-
-/// The tables of iptables-legacy in this thread's namespace, comma separated; `None`: it is not in use.
-/// No rule can be put there without iptables; STATUS and `wharf doctor` say what to do.
-pub fn legacy_iptables() -> Option<String> {
-    let names: Vec<String> = ["ip_tables_names", "ip6_tables_names"]
-        .iter()
-        .filter_map(|file| std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).ok())
-        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn is_ours(rule: &Rule) -> bool {

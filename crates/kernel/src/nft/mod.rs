@@ -15,7 +15,9 @@ mod conntrack;
 mod element;
 mod elements;
 mod foreign;
+mod parting;
 mod predecessor;
+mod present;
 mod rule;
 mod socket;
 mod table;
@@ -25,7 +27,7 @@ mod wire;
 pub use base::{Standing, tool_is_installed};
 pub use element::{Element, Protocol};
 pub use elements::Occupant;
-pub use foreign::{ForwardChain, Search, legacy_iptables};
+pub use foreign::{ForwardChain, Search};
 pub use predecessor::Named;
 pub use table::{BASE_VERSION, BadConditions, Conditions, MARK, Table};
 pub use tag::{BadTag, Tag};
@@ -35,8 +37,7 @@ use socket::NetfilterSocket;
 
 /// An open nfnetlink socket; it stays bound to the network namespace of the thread that opened it.
 ///
-/// Closing it after a deletion waits 7 to 12 ms for the kernel's grace period (nft_rcv_nl_event() in
-/// nf_tables_api.c): let [`Nft::close_aside`] do it while other work goes on.
+/// Closing it costs nothing, whatever it deleted (`parting.rs`).
 pub struct Nft {
     socket: NetfilterSocket,
 }
@@ -47,10 +48,5 @@ impl Nft {
         Ok(Self {
             socket: NetfilterSocket::open()?,
         })
-    }
-
-    /// Closes the socket on a thread of its own. Joining it is optional; the end of the process waits as well.
-    pub fn close_aside(self) -> std::thread::JoinHandle<()> {
-        std::thread::spawn(move || drop(self))
     }
 }

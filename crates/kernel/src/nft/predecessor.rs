@@ -112,11 +112,16 @@ impl Nft {
     /// Deletes what the reference plugins left for the container, and says how many rules of theirs named it.
     /// On a host that never had them it costs one round of look-ups.
     pub fn clear_predecessor(&mut self, whom: &Named<'_>) -> Result<usize> {
-        let questions = HAUNTS.iter().map(chain_question).collect();
+        let present = self.present_tables()?;
+        let haunts: Vec<_> = HAUNTS
+            .iter()
+            .filter(|haunt| present.has(haunt.family, haunt.table))
+            .collect();
+        let questions = haunts.iter().map(|haunt| chain_question(haunt)).collect();
         let answers = self.socket.ask(questions)?;
         let mut cleared = 0;
-        for (haunt, _) in HAUNTS
-            .iter()
+        for (haunt, _) in haunts
+            .into_iter()
             .zip(answers)
             .filter(|(_, answer)| answer.is_ok())
         {

@@ -3,6 +3,7 @@
 //! It must never retry a change: only a dump that another transaction disturbed is asked for again.
 
 use std::io;
+use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -10,6 +11,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 
+use super::parting::leave_to_kernel;
 use super::wire::{Content, Datagram, Refusal, Request, answers};
 use crate::error::{KernelError, Result};
 
@@ -30,6 +32,17 @@ pub(super) struct NetfilterSocket {
     sequence: u32,
     buffer: Vec<u8>,
     send_room: usize,
+    /// Whether a transaction deleted something.
+    deleted: bool,
+}
+
+impl Drop for NetfilterSocket {
+    fn drop(&mut self) {
+        // Where it fails, the close that follows waits: nothing is lost but time.
+        if self.deleted {
+            let _ = leave_to_kernel(self.socket.as_raw_fd());
+        }
+    }
 }
 
 /// An answer kept beyond its datagram; an acknowledgement is an empty one.
@@ -57,6 +70,7 @@ impl NetfilterSocket {
             sequence: 1,
             buffer: Vec::with_capacity(PART),
             send_room: 0,
+            deleted: false,
         })
     }
 
@@ -65,6 +79,7 @@ impl NetfilterSocket {
         let Some(last) = changes.len().checked_sub(1) else {
             return Ok(Vec::new());
         };
+        self.deleted |= changes.iter().any(Request::deletes);
         let mut datagram = Datagram::new(self.sequence);
         datagram.begin_batch();
         for (position, mut change) in changes.into_iter().enumerate() {

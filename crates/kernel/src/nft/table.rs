@@ -7,7 +7,7 @@ use std::fmt;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use serde::{Deserialize, Serialize};
 
-use super::tag::fnv;
+use crate::hash::stable_hash;
 
 /// Raised with every change of the rules: a table of an older version is laid anew, a newer one is left alone.
 pub const BASE_VERSION: u32 = 1;
@@ -69,7 +69,7 @@ impl Conditions {
     }
 
     fn hash(&self) -> u64 {
-        fnv(&[self.v4.as_bytes(), self.v6.as_bytes()])
+        stable_hash(&[self.v4.as_bytes(), self.v6.as_bytes()])
     }
 }
 

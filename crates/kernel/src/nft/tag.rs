@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::stable_hash;
+
 /// The owner of an element: `<network>:<attachment>` in hex. Attachment 0 stands for the network as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -24,7 +26,7 @@ impl Tag {
     /// The tag of what a network's attachments share.
     pub fn network(name: &str) -> Self {
         Self {
-            network: fnv(&[name.as_bytes()]),
+            network: stable_hash(&[name.as_bytes()]),
             attachment: 0,
         }
     }
@@ -33,8 +35,8 @@ impl Tag {
     pub fn attachment(network: &str, container: &str, ifname: &str) -> Self {
         let parts = [network.as_bytes(), container.as_bytes(), ifname.as_bytes()];
         Self {
-            network: fnv(&parts[..1]),
-            attachment: fnv(&parts).max(1),
+            network: stable_hash(&parts[..1]),
+            attachment: stable_hash(&parts).max(1),
         }
     }
 
@@ -47,17 +49,6 @@ impl Tag {
     pub fn is_shared(&self) -> bool {
         self.attachment == 0
     }
-}
-
-/// FNV-1a of 64 bits over the parts, a zero byte after each: stable between builds, unlike std's hasher.
-pub(super) fn fnv(parts: &[&[u8]]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for part in parts {
-        for byte in part.iter().chain(&[0]) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    hash
 }
 
 impl fmt::Display for Tag {

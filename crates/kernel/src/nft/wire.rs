@@ -27,6 +27,21 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// Whether the kernel will have something to free after it.
+    pub(super) fn deletes(&self) -> bool {
+        use netlink_packet_netfilter::nftables::NfTablesMessage as Message;
+        matches!(
+            self.body,
+            NetfilterMessageInner::NfTables(
+                Message::DeleteTable(_)
+                    | Message::DeleteChain(_)
+                    | Message::DeleteRule(_)
+                    | Message::DeleteSet(_)
+                    | Message::DeleteSetElement(_)
+            )
+        )
+    }
+
     pub(super) fn new(
         family: NetfilterProtoFamily,
         flags: u16,
