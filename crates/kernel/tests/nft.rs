@@ -9,6 +9,8 @@ mod elements;
 mod foreign;
 #[path = "nft/lab.rs"]
 mod lab;
+#[path = "nft/legacy.rs"]
+mod legacy;
 #[path = "nft/predecessor.rs"]
 mod predecessor;
 #[path = "nft/standing.rs"]
