@@ -257,3 +257,6 @@ fn unicast_mac(key: &str, text: &str) -> Result<MacAddr6, CniError> {
     }
     Ok(mac)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use wharfline_core::attachment::AttachmentKey;
 use wharfline_core::cascade;
 use wharfline_core::driver::{Driver, Endpoint};
 use wharfline_core::error::{Error, ErrorKind, Result};
+use wharfline_core::passage::require_passage;
 use wharfline_core::plan::{NsRef, Plan, Target};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
@@ -127,6 +128,8 @@ impl Driver for BridgeDriver {
                 ErrorKind::NotAvailable,
                 format!("bridge: link {} exists and is no bridge", config.bridge),
             )),
+            // Without a gateway nothing of the network's is forwarded.
+            _ if config.is_gateway => require_passage(),
             _ => Ok(()),
         }
     }

@@ -5,6 +5,8 @@ mod cni;
 mod config;
 mod driver;
 mod egress;
+#[cfg(test)]
+mod golden_tests;
 mod plan;
 mod traces;
 mod view;

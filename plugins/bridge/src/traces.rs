@@ -1,6 +1,6 @@
 //! What an attachment leaves on the host that a DEL must find: links, neighbours, elements of our tables.
 //! A plan carries it into the record (its own) and into the network's note (what it shares).
-//! It must never name what the plan does not make.
+//! It must never name what others made.
 
 use ipnetwork::IpNetwork;
 use wharfline_core::attachment::bridge_mac;
