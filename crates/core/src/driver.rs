@@ -78,7 +78,7 @@ pub trait Driver {
     /// Whether an attachment of this plugin is a link: then ADD refuses a container that has one of that name.
     fn makes_link(&self) -> bool;
 
-    /// Whether elements of this kind are this plugin's, for a GC without records.
+    /// Whether elements of this kind are this plugin's, for a DEL or GC without records.
     fn owns(&self, element: &Element) -> bool;
 
     /// What the kernel must be able to do, asked before anything is done: by STATUS, and by ADD of rare keys.

@@ -10,6 +10,7 @@
 //! record, state, lock, former      the index under /run, and who may change it
 //! uninstall       what stays after the last container, and taking it away
 //! tables, cascade, vlan_gateway    shared things: our nftables tables, further bridges, a foot in a VLAN
+//! passage         other firewalls that drop what we forward
 //! ```
 
 pub mod attachment;
@@ -22,6 +23,7 @@ mod former;
 pub mod ipam;
 pub mod lock;
 mod mac;
+pub mod passage;
 mod perform;
 pub mod plan;
 pub mod record;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use wharfline_kernel::bridge_port::PortVlan;
 use wharfline_kernel::link::NewBridge;
-use wharfline_kernel::nft::{Element, Search, Tag};
+use wharfline_kernel::nft::{Element, Tag};
 use wharfline_kernel::{KernelError, announce, sysctl};
 use wharfline_spec::names::{IfName, VlanId};
 
@@ -15,6 +15,7 @@ use crate::attachment::AttachmentKey;
 use crate::cascade;
 use crate::error::{Error, ErrorKind, Result};
 use crate::evict::evict;
+use crate::passage;
 use crate::plan::{Bridge, NsRef, Op, Port};
 use crate::session::Session;
 use crate::tables;
@@ -69,7 +70,9 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
         }
         Op::CreateElements { elements } => create_elements(session, key.tag(), elements),
         Op::EvictElements { elements } => shared(evict(session, elements)),
-        Op::LetThrough { links, thorough } => shared(let_through(session, key, links, *thorough)),
+        Op::LetThrough { links, thorough } => {
+            shared(passage::let_through(session, key, links, *thorough))
+        }
         Op::ForgetConnections { elements } => {
             shared(session.with_nft(|nft| nft.forget_flows(elements)))
         }
@@ -134,27 +137,6 @@ fn create_elements(session: &Session, tag: Tag, elements: &[Element]) -> Result<
         elements: elements.to_vec(),
         tag,
     })
-}
-
-/// The rule in the other firewall matches a mark; the element in our table sets it.
-fn let_through(
-    session: &Session,
-    key: &AttachmentKey,
-    links: &[IfName],
-    thorough: bool,
-) -> Result<()> {
-    let search = if thorough { Search::All } else { Search::Known };
-    let dropping = session.with_nft(|nft| nft.let_through(search))?;
-    if dropping.is_empty() {
-        return Ok(());
-    }
-    let elements: Vec<Element> = links
-        .iter()
-        .map(|link| Element::Link {
-            ifname: link.to_string(),
-        })
-        .collect();
-    tables::ensure(session, &elements, &Tag::network(key.network.as_str()))
 }
 
 /// Switching forwarding on makes links deaf to router advertisements unless accept_ra is 2 by then.

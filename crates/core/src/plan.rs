@@ -330,7 +330,7 @@ pub enum Target {
         /// The elements.
         elements: Vec<Element>,
     },
-    /// Elements of our tables that bear this attachment's mark, found by a dump.
+    /// Elements of this plugin's kinds that bear this attachment's mark, found by a dump.
     MarkedElements {
         /// The mark.
         tag: Tag,

@@ -13,8 +13,18 @@ use crate::session::Session;
 use crate::tables;
 use crate::undo::{delete_link, detach, or_absent, with_link};
 
-/// Deletes `target`. Elements go only if they bear `owner`'s mark; with `None`, whoever's they are.
-pub(crate) fn remove(session: &Session, target: &Target, owner: Option<&Tag>) -> Result<()> {
+/// Whose elements may go. The plugins of a chain put the same mark on what they make for one attachment, so that the
+/// mark alone does not tell one's from another's.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    /// The attachment's mark.
+    pub(crate) tag: &'a Tag,
+    /// Whether an element is of a kind that the plugin makes.
+    pub(crate) owns: &'a dyn Fn(&Element) -> bool,
+}
+
+/// Deletes `target`. Elements go only if they are `owner`'s; with `None`, whoever's they are.
+pub(crate) fn remove(session: &Session, target: &Target, owner: Option<Owner<'_>>) -> Result<()> {
     tracing::debug!(?target, "remove");
     match target {
         Target::Link { name, mac } => {
@@ -29,7 +39,9 @@ pub(crate) fn remove(session: &Session, target: &Target, owner: Option<&Tag>) ->
         Target::Route { link, route } => with_link(session, NsRef::Host, link, |host, index| {
             host.delete_route(index, route)
         }),
-        Target::Elements { elements } => session.with_nft(|nft| nft.delete(elements, owner)),
+        Target::Elements { elements } => {
+            session.with_nft(|nft| nft.delete(elements, owner.map(|owner| owner.tag)))
+        }
         Target::LetThrough => session.with_nft(|nft| nft.withdraw()),
         Target::Predecessor {
             network,
@@ -46,7 +58,7 @@ pub(crate) fn remove(session: &Session, target: &Target, owner: Option<&Tag>) ->
                 .map(drop)
         }
         Target::Flows { elements } => session.with_nft(|nft| nft.forget_flows(elements)),
-        Target::MarkedElements { tag } => delete_marked(session, tag),
+        Target::MarkedElements { tag } => delete_marked(session, tag, owner),
         Target::Bridge { name } => delete_empty_bridge(session, name),
         Target::ContainerLinkDown { link } => set_down(session, link),
     }
@@ -68,8 +80,10 @@ fn detach_from(session: &Session, link: &IfName, bridge: &IfName) -> Result<()> 
     }
 }
 
-fn delete_marked(session: &Session, tag: &Tag) -> Result<()> {
-    let marked = tables::marked(session, |_, owner| owner == tag)?;
+fn delete_marked(session: &Session, tag: &Tag, owner: Option<Owner<'_>>) -> Result<()> {
+    let marked = tables::marked(session, |element, mark| {
+        mark == tag && owner.is_none_or(|owner| (owner.owns)(element))
+    })?;
     let elements: Vec<Element> = marked.into_iter().map(|(element, _)| element).collect();
     session.with_nft(|nft| nft.delete(&elements, Some(tag)))
 }

@@ -14,7 +14,7 @@ use crate::nft::MARK;
 
 mod chain;
 
-use chain::Layout;
+use chain::{Layout, Passage};
 
 /// `IPT_SO_GET_INFO` and `IP6T_SO_GET_INFO` (linux/netfilter_ipv4/ip_tables.h): where each chain begins and ends.
 const GET_INFO: libc::c_int = 64;
@@ -33,13 +33,21 @@ const TOO_LARGE: usize = 256 << 20;
 /// How often the table is read again because somebody changed it in between.
 const ATTEMPTS: u32 = 8;
 
-/// A FORWARD chain of iptables-legacy that drops and does not let our mark through.
+/// A FORWARD chain of iptables-legacy that drops what does not bear our mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Barrier {
+pub struct DroppingChain {
     v6: bool,
+    passage: Passage,
 }
 
-impl fmt::Display for Barrier {
+impl DroppingChain {
+    /// Whether an administrator has put the rule there that lets our mark through.
+    pub fn lets_us_through(&self) -> bool {
+        self.passage == Passage::Marked
+    }
+}
+
+impl fmt::Display for DroppingChain {
     /// What is wrong, and the command that mends it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = if self.v6 { "ip6tables" } else { "iptables" };
@@ -51,20 +59,24 @@ impl fmt::Display for Barrier {
     }
 }
 
-/// The barriers in the calling thread's network namespace: a policy of DROP, or a last rule that drops or rejects
-/// everything, without the rule that lets our mark through. What a chain drops further up is not analysed.
-/// IPv6 counts only where the host forwards it. Costs one failed open per family where iptables-legacy is not in use.
+/// The chains in the calling thread's network namespace that drop by policy, or by a rule for everything. What a chain
+/// drops in particular is not analysed. IPv6 counts only where the host forwards it. Where iptables-legacy is not in
+/// use it costs one failed open per family.
 ///
 /// # Errors
 /// What the kernel answers, EPERM without CAP_NET_ADMIN among it.
-pub fn barriers() -> Result<Vec<Barrier>> {
-    let mut barriers = Vec::new();
+pub fn dropping() -> Result<Vec<DroppingChain>> {
+    let mut dropping = Vec::new();
     for v6 in [false, true] {
-        if in_use(v6) && forwards(v6) && drops(v6)? {
-            barriers.push(Barrier { v6 });
+        if !in_use(v6) || !forwards(v6) {
+            continue;
+        }
+        match passage(v6)? {
+            Passage::Open => {}
+            passage => dropping.push(DroppingChain { v6, passage }),
         }
     }
-    Ok(barriers)
+    Ok(dropping)
 }
 
 /// Whether the table `filter` is there already: asking for it would create it (xt_find_table_lock() in x_tables.c).
@@ -82,7 +94,7 @@ fn forwards(v6: bool) -> bool {
     !v6 || crate::sysctl::read("net/ipv6/conf/all/forwarding").is_ok_and(|value| value != "0")
 }
 
-fn drops(v6: bool) -> Result<bool> {
+fn passage(v6: bool) -> Result<Passage> {
     let tried = || {
         let program = if v6 { "ip6tables" } else { "iptables" };
         format!("read the filter table of {program}-legacy")
@@ -91,7 +103,7 @@ fn drops(v6: bool) -> Result<bool> {
     let layout = if v6 { Layout::V6 } else { Layout::V4 };
     for _ in 0..ATTEMPTS {
         match forward_chain(&socket, v6) {
-            Ok(chain) => return Ok(chain::drops(&chain, layout)),
+            Ok(chain) => return Ok(chain::passage(&chain, layout)),
             // The table was replaced between the two questions (get_entries() in ip_tables.c).
             Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(KernelError::new(tried(), errno)),

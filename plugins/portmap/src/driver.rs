@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use wharfline_core::attachment::AttachmentKey;
 use wharfline_core::driver::{Driver, Endpoint};
 use wharfline_core::error::{Error, ErrorKind, Result};
+use wharfline_core::passage::require_passage;
 use wharfline_core::plan::{Op, Plan, Target};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
@@ -146,7 +147,7 @@ impl Driver for PortmapDriver {
 
     fn require(&self, _: &PortmapConfig, _: &Session) -> Result<()> {
         if tool_is_installed() {
-            return Ok(());
+            return require_passage();
         }
         Err(Error::new(
             ErrorKind::NotAvailable,
@@ -298,11 +299,12 @@ fn share_link(plan: &mut Plan, facts: &PortmapFacts) {
         },
         Target::LetThrough,
     ];
-    plan.on_host(Op::EnsureElements { elements });
+    // First: it warns of what it cannot mend while the link is not known yet.
     plan.on_host(Op::LetThrough {
         links: vec![link.clone()],
         thorough: false,
     });
+    plan.on_host(Op::EnsureElements { elements });
 }
 
 fn refuse_live(rivals: &[Rival]) -> Result<()> {

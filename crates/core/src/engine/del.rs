@@ -5,7 +5,7 @@ use crate::attachment::AttachmentKey;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::record::Record;
-use crate::remove::remove;
+use crate::remove::{Owner, remove};
 use crate::session::Session;
 use crate::tables;
 
@@ -44,9 +44,13 @@ impl<D: Driver> Engine<'_, D> {
         let record = Record::read(session.state(), self.driver.name(), key)?;
         let targets = self.driver.teardown(self.config, key, record.as_ref());
         let tag = key.tag();
+        let owner = Owner {
+            tag: &tag,
+            owns: &|element| self.driver.owns(element),
+        };
         let failures: Vec<Error> = targets
             .iter()
-            .filter_map(|target| remove(session, target, Some(&tag)).err())
+            .filter_map(|target| remove(session, target, Some(owner)).err())
             .collect();
         match Error::all(failures) {
             Some(failure) => Err(failure.within(format!("delete {key}"))),

@@ -35,16 +35,27 @@ impl Layout {
     };
 }
 
-/// Whether the first rule that every packet with our mark meets drops or rejects it. The policy is the last entry.
-pub(super) fn drops(chain: &[u8], layout: Layout) -> bool {
+/// What a chain does with a forwarded packet that no rule names in particular.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// It lets everything through.
+    Open,
+    /// It lets through what bears our mark.
+    Marked,
+    /// It drops or rejects everything.
+    Closed,
+}
+
+/// The first rule that every packet with our mark meets decides. The policy is the last entry.
+pub(super) fn passage(chain: &[u8], layout: Layout) -> Passage {
     let mut rest = chain;
     while let Some((entry, behind)) = first(rest, layout) {
-        if let Some(drops) = verdict(entry, layout) {
-            return drops;
+        if let Some(passage) = verdict(entry, layout) {
+            return passage;
         }
         rest = behind;
     }
-    false
+    Passage::Open
 }
 
 /// Where the entry at `begin` of the table ends.
@@ -70,47 +81,41 @@ fn first(chain: &[u8], layout: Layout) -> Option<(&[u8], &[u8])> {
     (length >= layout.entry).then(|| chain.split_at_checked(length))?
 }
 
-/// Whether the entry drops a packet with our mark; `None`: it asks for more than the mark, or decides nothing.
-fn verdict(entry: &[u8], layout: Layout) -> Option<bool> {
+/// What the entry does with packets that bear our mark; `None`: it asks for more than that, or decides nothing.
+fn verdict(entry: &[u8], layout: Layout) -> Option<Passage> {
     let target_offset = short(entry, layout.offsets)?;
     let asks_nothing = entry.get(..layout.ip)?.iter().all(|byte| *byte == 0);
-    if !asks_nothing || !marked_packets_match(entry.get(layout.entry..target_offset)?) {
-        return None;
-    }
+    let by_mark = asks_for_mark_only(entry.get(layout.entry..target_offset)?)?;
     let target = entry.get(target_offset..)?;
     match (name(target)?, number(target, EXTENSION)) {
-        (b"", Some(ACCEPT)) => Some(false),
-        (b"", Some(DROP)) | (b"REJECT", _) => Some(true),
+        _ if !asks_nothing => None,
+        (b"", Some(ACCEPT)) if by_mark => Some(Passage::Marked),
+        (b"", Some(ACCEPT)) => Some(Passage::Open),
+        (b"", Some(DROP)) | (b"REJECT", _) => Some(Passage::Closed),
         _ => None,
     }
 }
 
-/// Whether every match is met by whatever bears our mark: comments, and a look at the mark (struct xt_mark_mtinfo1:
-/// mark, mask, invert).
-fn marked_packets_match(matches: &[u8]) -> bool {
+/// Whether the matches ask for our mark (struct xt_mark_mtinfo1: mark, mask, invert), or, comments aside, for nothing
+/// at all; `None`: for something else.
+fn asks_for_mark_only(matches: &[u8]) -> Option<bool> {
+    let mut by_mark = false;
     let mut rest = matches;
     while !rest.is_empty() {
-        let Some((this, behind)) = short(rest, 0)
-            .filter(|size| *size >= EXTENSION)
-            .and_then(|size| rest.split_at_checked(size))
-        else {
-            return false;
-        };
-        let asks_for_mark = || {
-            let asked = [0, 4].map(|offset| number(this, EXTENSION + offset));
-            asked == [Some(MARK); 2] && this.get(EXTENSION + 8) == Some(&0)
-        };
-        let met = match name(this) {
-            Some(b"comment") => true,
-            Some(b"mark") => asks_for_mark(),
-            _ => false,
-        };
-        if !met {
-            return false;
+        let size = short(rest, 0).filter(|size| *size >= EXTENSION)?;
+        let (this, behind) = rest.split_at_checked(size)?;
+        match name(this)? {
+            b"comment" => {}
+            b"mark" => {
+                let asked = [0, 4].map(|offset| number(this, EXTENSION + offset));
+                let inverted = this.get(EXTENSION + 8) != Some(&0);
+                by_mark = (asked == [Some(MARK); 2] && !inverted).then_some(true)?;
+            }
+            _ => return None,
         }
         rest = behind;
     }
-    true
+    Some(by_mark)
 }
 
 /// The extension's name, up to its zero byte.
@@ -142,8 +147,8 @@ mod tests {
         bytes
     }
 
-    fn both(rules: impl Fn(Layout) -> Vec<Vec<u8>>) -> [bool; 2] {
-        [Layout::V4, Layout::V6].map(|layout| drops(&rules(layout).concat(), layout))
+    fn both(rules: impl Fn(Layout) -> Vec<Vec<u8>>) -> [Passage; 2] {
+        [Layout::V4, Layout::V6].map(|layout| passage(&rules(layout).concat(), layout))
     }
 
     #[test]
@@ -153,19 +158,19 @@ mod tests {
         let reject = extension("REJECT", &[0]);
         let mark = |mark| vec![extension("mark", &[mark, MARK, 0])];
         let tcp = [extension("tcp", &[0])];
-        assert_eq!(both(|l| vec![entry(l, &[], &drop)]), [true; 2]);
-        assert_eq!(both(|l| vec![entry(l, &[], &accept)]), [false; 2]);
+        assert_eq!(both(|l| vec![entry(l, &[], &drop)]), [Passage::Closed; 2]);
+        assert_eq!(both(|l| vec![entry(l, &[], &accept)]), [Passage::Open; 2]);
         for (matches, expected) in [
-            (mark(MARK).as_slice(), false),
-            (mark(0).as_slice(), true),
-            (&tcp, true),
-            (&[extension("comment", &[0; 64])], false),
+            (mark(MARK).as_slice(), Passage::Marked),
+            (mark(0).as_slice(), Passage::Closed),
+            (&tcp, Passage::Closed),
+            (&[extension("comment", &[0; 64])], Passage::Open),
         ] {
             let rules = |l| vec![entry(l, matches, &accept), entry(l, &[], &drop)];
             assert_eq!(both(rules), [expected; 2]);
         }
         let rules = |l| vec![entry(l, &[], &reject), entry(l, &[], &accept)];
-        assert_eq!(both(rules), [true; 2]);
+        assert_eq!(both(rules), [Passage::Closed; 2]);
     }
 
     #[test]
@@ -173,7 +178,10 @@ mod tests {
         let mut from_one = entry(Layout::V4, &[], &extension("", &[DROP]));
         from_one[0] = 10;
         let policy = entry(Layout::V4, &[], &extension("", &[ACCEPT]));
-        assert!(!drops(&[from_one, policy].concat(), Layout::V4));
+        assert_eq!(
+            passage(&[from_one, policy].concat(), Layout::V4),
+            Passage::Open
+        );
     }
 
     #[test]
@@ -181,13 +189,14 @@ mod tests {
         let matches = [extension("mark", &[MARK, MARK, 0])];
         let whole = entry(Layout::V4, &matches, &extension("", &[DROP]));
         for length in 0..whole.len() {
-            assert!(!drops(&whole[..length], Layout::V4), "{length}");
+            let cut = passage(&whole[..length], Layout::V4);
+            assert_eq!(cut, Passage::Open, "{length}");
             assert_eq!(end_of(&whole[..length], 0, Layout::V4), 0);
         }
         let mut wrong = whole;
         for size in [0, 1, EXTENSION as u8 - 1, u8::MAX] {
             wrong[Layout::V4.entry] = size;
-            assert!(!drops(&wrong, Layout::V4));
+            assert_eq!(passage(&wrong, Layout::V4), Passage::Open);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Each verb verifies before it relies on a table; a table that is gone or altered is laid anew and refilled.
 //! It must never change a table of a newer version, nor exec anything while the table stands.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use netlink_packet_core::NLM_F_CREATE;
@@ -36,7 +37,7 @@ const NFT_PLACES: [&str; 3] = ["nft", "/usr/sbin/nft", "/sbin/nft"];
 /// How a table of ours stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// As it was laid; elements may be added.
+    /// As it was laid, or of a newer version; elements may be added.
     Sealed,
     /// There, but its rules are not those that were laid, the refill never ended, or it is of an older version.
     Altered,
@@ -51,8 +52,11 @@ impl Nft {
             return Ok(Standing::Absent);
         };
         // A version that does not read (another program's table of that name) counts as 0.
-        if version < BASE_VERSION {
-            return Ok(Standing::Altered);
+        match version.cmp(&BASE_VERSION) {
+            Ordering::Less => return Ok(Standing::Altered),
+            // How a newer release seals its rules is not ours to know; ours must not take their place.
+            Ordering::Greater => return Ok(Standing::Sealed),
+            Ordering::Equal => {}
         }
         let sealed = self.holds(table, &SetKey::new("seal", digest.to_be_bytes().to_vec()))?;
         Ok(if sealed {

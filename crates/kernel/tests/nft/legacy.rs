@@ -1,16 +1,20 @@
 //! iptables-legacy: seen where it drops, with a command that mends it. Chains stand beside those of nftables.
 
-use wharfline_kernel::legacy_filter::barriers;
+use wharfline_kernel::legacy_filter::dropping;
 
 use crate::lab::{become_host, run, try_run};
 
-/// What the barriers of this namespace say.
+/// What the chains of this namespace say that keep us out.
 fn told() -> Vec<String> {
-    let barriers = barriers().expect("read");
-    barriers.iter().map(ToString::to_string).collect()
+    let dropping = dropping().expect("read");
+    dropping
+        .iter()
+        .filter(|chain| !chain.lets_us_through())
+        .map(ToString::to_string)
+        .collect()
 }
 
-/// The command between the quotes of what a barrier says.
+/// The command between the quotes of what a chain says.
 fn advice(told: &str) -> &str {
     told.split('`').nth(1).expect("a command")
 }
@@ -53,6 +57,7 @@ fn a_dropping_policy_is_told_and_the_command_that_is_told_mends_it() {
     assert_eq!(told(), both[1..]);
     run(advice(&both[1]));
     assert_eq!(told(), [""; 0]);
+    assert_eq!(dropping().map(|chains| chains.len()), Ok(2), "still known");
 }
 
 #[test]
@@ -66,10 +71,10 @@ fn the_rule_counts_only_in_front_of_what_drops() {
          iptables-legacy -A INPUT -j DROP");
     assert_eq!(told(), [""; 0], "what it drops is not everything forwarded");
     run("iptables-legacy -A FORWARD -m comment --comment 'the rest' -j REJECT");
-    let barrier = told();
-    assert_eq!(barrier.len(), 1);
+    let alone = told();
+    assert_eq!(alone.len(), 1);
     run("iptables-legacy -A FORWARD -m mark --mark 0x1000/0x1000 -j ACCEPT");
-    assert_eq!(told(), barrier, "it stands behind");
+    assert_eq!(told(), alone, "it stands behind");
     run(
         "iptables-legacy -I FORWARD 2 -m mark --mark 0x1000/0x1000 -m comment --comment x -j ACCEPT",
     );

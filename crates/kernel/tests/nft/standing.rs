@@ -108,6 +108,18 @@ fn a_table_of_an_older_version_is_replaced() {
 }
 
 #[test]
+fn a_table_of_a_newer_version_is_left_alone() {
+    become_host();
+    run("nft add table inet wharfline '{ comment \"wharfline 2\"; }'");
+    run("nft add chain inet wharfline of_tomorrow");
+    let before = run("nft list ruleset");
+    let mut nft = Nft::open().expect("a socket");
+    assert_eq!(nft.verify(&Table::Main), Ok(Standing::Sealed));
+    assert_eq!(nft.lay(&Table::Main, &[]), Ok(false));
+    assert_eq!(run("nft list ruleset"), before);
+}
+
+#[test]
 fn conditions_that_nft_does_not_understand_are_refused_in_its_words() {
     become_host();
     let conditions = Conditions::new("ip saddr nonsense/99", "").expect("one match");

@@ -1,0 +1,58 @@
+//! Other firewalls' forward chains that drop, and the way through them for what we forward.
+//! The operation `LetThrough` is done here; drivers ask before they call a network ready.
+//! It must never change more of another's chain than the one rule that nftables lets us put there.
+
+use wharfline_kernel::legacy_filter::{self, DroppingChain};
+use wharfline_kernel::nft::{Element, Search, Tag};
+use wharfline_spec::names::IfName;
+
+use crate::attachment::AttachmentKey;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
+use crate::tables;
+
+/// Sees to it that what goes over `links` passes: the rule in the other firewall matches a mark, the element in our
+/// table sets it. With iptables-legacy the rule is the administrator's to put; he is told once for each link.
+pub(crate) fn let_through(
+    session: &Session,
+    key: &AttachmentKey,
+    links: &[IfName],
+    thorough: bool,
+) -> Result<()> {
+    let search = if thorough { Search::All } else { Search::Known };
+    let dropping = session.with_nft(|nft| nft.let_through(search))?;
+    let legacy = legacy_filter::dropping().unwrap_or_else(|failure| {
+        tracing::warn!("{failure}");
+        Vec::new()
+    });
+    if dropping.is_empty() && legacy.is_empty() {
+        return Ok(());
+    }
+    let elements: Vec<Element> = links
+        .iter()
+        .map(|link| Element::Link {
+            ifname: link.to_string(),
+        })
+        .collect();
+    if !legacy.is_empty() && !session.with_nft(|nft| nft.missing(&elements))?.is_empty() {
+        closed(&legacy).for_each(|chain| tracing::warn!("{chain}"));
+    }
+    tables::ensure(session, &elements, &Tag::network(key.network.as_str()))
+}
+
+/// Whether what we forward passes where we cannot see to it ourselves; for a driver's `require`.
+///
+/// # Errors
+/// [`ErrorKind::LimitedConnectivity`], with the command that mends it.
+pub fn require_passage() -> Result<()> {
+    let legacy = legacy_filter::dropping()?;
+    let told: Vec<String> = closed(&legacy).map(ToString::to_string).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::LimitedConnectivity, told.join("; ")))
+}
+
+fn closed(legacy: &[DroppingChain]) -> impl Iterator<Item = &DroppingChain> {
+    legacy.iter().filter(|chain| !chain.lets_us_through())
+}
