@@ -116,7 +116,9 @@ impl Side {
                 Way::Floor { programs, bridge } => {
                     attach(programs, bridge, container).prepare(slot, b"")?
                 }
-                Way::Chain(chain) => chain.job(&chain.plugins[0], "ADD", container, slot, None)?,
+                Way::Chain(chain) => {
+                    chain.job(&chain.plugins[0], ("ADD", container), slot, None)?
+                }
             };
             jobs.push(job);
         }
@@ -139,7 +141,7 @@ impl Side {
                 Way::Floor { programs, .. } => detach(programs, container).prepare(slot, b"")?,
                 Way::Chain(chain) => {
                     let result = chain.results.get(&container.number);
-                    chain.job(&chain.plugins[0], "DEL", container, slot, result)?
+                    chain.job(&chain.plugins[0], ("DEL", container), slot, result)?
                 }
             };
             jobs.push(job);
@@ -157,7 +159,7 @@ impl Chain {
         let mut costs = Vec::new();
         let mut result = None;
         for plugin in &self.plugins {
-            let job = self.job(plugin, "ADD", container, 0, result.as_ref())?;
+            let job = self.job(plugin, ("ADD", container), 0, result.as_ref())?;
             let (cost, output) = job.run()?;
             costs.push(cost);
             result = Some(parse(&output)?);
@@ -172,7 +174,7 @@ impl Chain {
         let mut costs = Vec::new();
         for plugin in self.plugins.iter().rev() {
             let result = self.results.get(&container.number);
-            let job = self.job(plugin, "DEL", container, 0, result)?;
+            let job = self.job(plugin, ("DEL", container), 0, result)?;
             costs.push(job.run()?.0);
         }
         self.results.remove(&container.number);
@@ -187,8 +189,7 @@ impl Chain {
     fn job(
         &self,
         plugin: &Value,
-        verb: &str,
-        container: &Container,
+        (verb, container): (&str, &Container),
         slot: usize,
         previous: Option<&Value>,
     ) -> Result<Job> {

@@ -15,76 +15,79 @@ use crate::stats::{median, median_ratio};
 /// First of the two published ports, and of those of the container that stays.
 const PORTS: [u16; 2] = [20_000, 30_000];
 
+/// The sides of these cases, in the order of the series.
+const FLOOR: usize = 0;
+const FLOOR_STATIC: usize = 1;
+const OURS: usize = 2;
+const REFERENCE: usize = 3;
+
+/// The costs of one verb, by round.
+type Verb = fn(&Series) -> Vec<Cost>;
+
 /// Bridge and host-local only.
 pub(crate) fn plain(bench: &Bench) -> Result<Vec<Row>> {
     let rounds = bench.size(200, 15);
-    let [floor, floor_static, ours, reference] =
-        four_sides(bench, rounds, [vec![bridge(false)], vec![bridge(false)]])?;
-    let add = median_ratio(&ours.add_walls(), &floor.add_walls());
-    let del = median_ratio(&ours.del_walls(), &floor.del_walls());
-    let faster = |theirs: &[f64], mine: &[f64]| median_ratio(theirs, mine);
+    let sides = four_sides(bench, rounds, [vec![bridge(false)], vec![bridge(false)]])?;
+    let row = |name: &str, verb: Verb, target, most| {
+        let floors = ratio(verb, &sides, OURS, FLOOR);
+        Row {
+            case: format!("{name}: bridge, host-local"),
+            measured: format!(
+                "{floors:.2} floors ({:.2} static ones); {:.1} times faster than the reference",
+                ratio(verb, &sides, OURS, FLOOR_STATIC),
+                ratio(verb, &sides, REFERENCE, OURS),
+            ),
+            target,
+            met: Some(floors <= most),
+            ..figures(verb, &sides)
+        }
+    };
     Ok(vec![
-        Row {
-            case: "ADD: bridge, host-local".into(),
-            measured: format!(
-                "{add:.2} floors ({:.2} static ones); {:.1} times faster than the reference",
-                median_ratio(&ours.add_walls(), &floor_static.add_walls()),
-                faster(&reference.add_walls(), &ours.add_walls()),
-            ),
-            target: "at most 1.5 floors",
-            met: Some(add <= 1.5),
-            ..figures(Series::add, &floor, &floor_static, &ours, &reference)
-        },
-        Row {
-            case: "DEL: bridge, host-local".into(),
-            measured: format!(
-                "{del:.2} floors ({:.2} static ones); {:.1} times faster than the reference",
-                median_ratio(&ours.del_walls(), &floor_static.del_walls()),
-                faster(&reference.del_walls(), &ours.del_walls()),
-            ),
-            target: "at most 1.2 floors",
-            met: Some(del <= 1.2),
-            ..figures(Series::del, &floor, &floor_static, &ours, &reference)
-        },
+        row("ADD", Series::add, "at most 1.5 floors", 1.5),
+        row("DEL", Series::del, "at most 1.2 floors", 1.2),
     ])
 }
 
 /// With ipMasq, and portmap of two ports after it.
 pub(crate) fn published(bench: &Bench) -> Result<Vec<Row>> {
-    let rounds = bench.size(60, 8);
     let chain = |first| vec![bridge(true), portmap(first, 2)];
-    let [floor, floor_static, ours, reference] = four_sides(bench, rounds, PORTS.map(chain))?;
-    let p50 = median(&ours.add_walls());
-    let faster_add = median_ratio(&reference.add_walls(), &ours.add_walls());
-    let faster_del = median_ratio(&reference.del_walls(), &ours.del_walls());
-    let del = median_ratio(&ours.del_walls(), &floor.del_walls());
-    let split = |of: fn(&Series, usize) -> Vec<Cost>| {
-        [0, 1].map(|process| median(&walls(&of(&ours, process))))
-    };
-    let [add_bridge, add_portmap] = split(Series::add_of);
-    let [del_portmap, del_bridge] = split(Series::del_of);
-    Ok(vec![
-        Row {
-            case: "ADD: bridge with ipMasq, portmap of 2".into(),
-            measured: format!(
-                "{p50:.2} ms (bridge {add_bridge:.2}, portmap {add_portmap:.2}); \
-                 {faster_add:.1} times faster than the reference",
-            ),
-            target: "at most 5 ms, 20 times faster than the reference",
-            met: Some(p50 <= 5.0 && faster_add >= 20.0),
-            ..figures(Series::add, &floor, &floor_static, &ours, &reference)
-        },
-        Row {
-            case: "DEL: bridge with ipMasq, portmap of 2".into(),
-            measured: format!(
-                "{del:.2} floors (portmap {del_portmap:.2} ms, bridge {del_bridge:.2}); \
-                 {faster_del:.1} times faster than the reference",
-            ),
-            target: "at most 1.6 floors, 4 times faster than the reference",
-            met: Some(del <= 1.6 && faster_del >= 4.0),
-            ..figures(Series::del, &floor, &floor_static, &ours, &reference)
-        },
-    ])
+    let sides = four_sides(bench, bench.size(60, 8), PORTS.map(chain))?;
+    Ok(vec![published_add(&sides), published_del(&sides)])
+}
+
+fn published_add(sides: &[Series; 4]) -> Row {
+    let p50 = median(&walls(&sides[OURS].add()));
+    let faster = ratio(Series::add, sides, REFERENCE, OURS);
+    let [bridge, portmap] = [0, 1].map(|process| median(&walls(&sides[OURS].add_of(process))));
+    Row {
+        case: "ADD: bridge with ipMasq, portmap of 2".into(),
+        measured: format!(
+            "{p50:.2} ms (bridge {bridge:.2}, portmap {portmap:.2}); {faster:.1} times faster than the reference",
+        ),
+        target: "at most 5 ms, 20 times faster than the reference",
+        met: Some(p50 <= 5.0 && faster >= 20.0),
+        ..figures(Series::add, sides)
+    }
+}
+
+fn published_del(sides: &[Series; 4]) -> Row {
+    let floors = ratio(Series::del, sides, OURS, FLOOR);
+    let faster = ratio(Series::del, sides, REFERENCE, OURS);
+    let [portmap, bridge] = [0, 1].map(|process| median(&walls(&sides[OURS].del_of(process))));
+    Row {
+        case: "DEL: bridge with ipMasq, portmap of 2".into(),
+        measured: format!(
+            "{floors:.2} floors (portmap {portmap:.2} ms, bridge {bridge:.2}); {faster:.1} times faster than the reference",
+        ),
+        target: "at most 1.6 floors, 4 times faster than the reference",
+        met: Some(floors <= 1.6 && faster >= 4.0),
+        ..figures(Series::del, sides)
+    }
+}
+
+/// How many times one side's wall time the other's is, by the median of the rounds.
+fn ratio(verb: Verb, sides: &[Series; 4], above: usize, below: usize) -> f64 {
+    median_ratio(&walls(&verb(&sides[above])), &walls(&verb(&sides[below])))
 }
 
 /// Runs the rounds; the plugins have a configuration for the container that comes and goes, and one for that which stays.
@@ -114,19 +117,13 @@ fn four_sides(
     <[Series; 4]>::try_from(series).map_err(|_| "four sides, four series".into())
 }
 
-fn figures(
-    verb: fn(&Series) -> Vec<Cost>,
-    floor: &Series,
-    floor_static: &Series,
-    ours: &Series,
-    reference: &Series,
-) -> Row {
-    let figure = |series| Some(Figure::of(&verb(series)));
+fn figures(verb: Verb, sides: &[Series; 4]) -> Row {
+    let figure = |side: usize| Some(Figure::of(&verb(&sides[side])));
     Row {
-        floor: figure(floor),
-        floor_static: figure(floor_static),
-        ours: figure(ours),
-        reference: figure(reference),
+        floor: figure(FLOOR),
+        floor_static: figure(FLOOR_STATIC),
+        ours: figure(OURS),
+        reference: figure(REFERENCE),
         ..Row::default()
     }
 }

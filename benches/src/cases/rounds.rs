@@ -43,11 +43,6 @@ impl Series {
     pub(crate) fn add_walls(&self) -> Vec<f64> {
         walls(&self.add())
     }
-
-    /// Wall times of DEL in milliseconds.
-    pub(crate) fn del_walls(&self) -> Vec<f64> {
-        walls(&self.del())
-    }
 }
 
 fn totals(rounds: &[Vec<Cost>]) -> Vec<Cost> {
