@@ -27,7 +27,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BRPORT_MODE: u16 = 4;
-const IFLA_BRPORT_NO: u16 = 20;
+const IFLA_BRPORT_NO: u16 = 18;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
 impl Link {
