@@ -120,6 +120,8 @@ pub fn derived_name(prefix: &str, hash: u64) -> IfName {
 
 #[cfg(test)]
 mod tests {
+    use wharfline_spec::cni::mac_text;
+
     use super::*;
 
     fn key(container: &str) -> AttachmentKey {
@@ -133,8 +135,40 @@ mod tests {
     #[test]
     fn what_is_derived_never_changes() {
         // Containers of an older release are found by these: a change here is a migration.
-        assert_eq!(key("c1").host_end(0).as_str(), "wlPLACEHOLDER0");
-        assert_eq!(key("c1").id(), 0);
+        let key = key("c1");
+        assert_eq!(key.host_end(0).as_str(), "wlgbskack71v0s");
+        assert_eq!(key.id(), 0xec83_613c);
+        assert_eq!(mac_text(key.host_mac()), "0a:59:ec:83:61:3c");
+        assert_eq!(mac_text(key.mac(None)), "0a:58:ec:83:61:3c");
+        let bridge = IfName::new("cni0").expect("name");
+        assert_eq!(mac_text(bridge_mac(&bridge)), "0a:5a:59:54:88:ef");
+    }
+
+    #[test]
+    fn derived_names_are_interface_names_of_at_most_fifteen_bytes() {
+        for hash in [0, 1, u64::MAX, 0x8421_0842_1084_2108] {
+            for prefix in ["wl", "abc"] {
+                let name = derived_name(prefix, hash);
+                assert_eq!(name.as_str().len(), prefix.len() + 12);
+            }
+        }
+        assert_ne!(derived_name("wl", 1), derived_name("wl", 2));
+    }
+
+    #[test]
+    fn an_alias_tells_whose_it_is_and_another_text_nobody() {
+        let key = key("c1");
+        assert_eq!(AttachmentKey::from_alias(&key.alias()), Some(key));
+        for other in [
+            "",
+            "uplink",
+            "wharfline",
+            "wharfline lab c1",
+            "wharfline lab c1 eth0 x",
+            "wharfline member 1 of cni0",
+        ] {
+            assert_eq!(AttachmentKey::from_alias(other), None, "{other}");
+        }
     }
 
     #[test]
@@ -147,7 +181,7 @@ mod tests {
     fn a_reused_address_has_the_same_mac() {
         let ip = Some("10.88.0.7".parse().expect("address"));
         assert_eq!(key("c1").mac(ip), key("c2").mac(ip));
-        assert_eq!(key("c1").mac(ip).to_string(), "0A:58:0A:58:00:07");
+        assert_eq!(mac_text(key("c1").mac(ip)), "0a:58:0a:58:00:07");
         assert_ne!(key("c1").mac(None), key("c2").mac(None));
     }
 }

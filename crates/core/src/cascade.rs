@@ -91,7 +91,9 @@ fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::R
         host_end: &veth.host_end,
         host_mac: veth.host_mac,
         controller: Some(bridge),
-        host_up: true,
+        // Raised when it has been looked at: the look at a port that is up, and whose carrier has just changed, walks
+        // every IPv6 route of the host (rtnl_getlink, linkwatch_sync_dev).
+        host_up: false,
         peer: &veth.container_end,
         peer_mac: veth.container_mac,
         peer_netns: Some(std::os::fd::AsFd::as_fd(netns)),
@@ -398,3 +400,6 @@ pub fn cascade_elements(bridge: &IfName, members: u32) -> Vec<Element> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,6 +155,34 @@ mod tests {
     use nix::errno::Errno;
 
     #[test]
+    fn what_may_pass_by_itself_is_told_from_what_will_not() {
+        for (errno, kind) in [
+            (Errno::EBUSY, ErrorKind::Busy),
+            (Errno::EAGAIN, ErrorKind::Busy),
+            (Errno::EXFULL, ErrorKind::Exhausted),
+            (Errno::EPERM, ErrorKind::KernelRefused),
+            (Errno::EEXIST, ErrorKind::KernelRefused),
+        ] {
+            let error = Error::from(KernelError::new("add a link", errno));
+            assert_eq!(error.kind(), kind, "{errno}");
+        }
+    }
+
+    #[test]
+    fn of_several_failures_the_first_gives_the_kind_and_all_are_told() {
+        assert!(Error::all(Vec::new()).is_none());
+        let failures = vec![
+            Error::config("mtu", "7 is too small"),
+            Error::new(ErrorKind::Busy, "lock x"),
+        ];
+        let all = Error::all(failures).expect("a failure");
+        assert_eq!(all.kind(), ErrorKind::InvalidConfig);
+        assert_eq!(all.others().len(), 1);
+        let told = all.within("add eth0").to_string();
+        assert_eq!(told, "add eth0: mtu: 7 is too small; also: lock x");
+    }
+
+    #[test]
     fn the_chain_reads_outermost_first_and_keeps_failed_undos() {
         let refusal = KernelError::new("attach v1 to bridge 4", Errno::EXFULL);
         let mut error = Error::from(refusal).within("add eth0 of c1 to network lab");

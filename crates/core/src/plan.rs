@@ -73,12 +73,12 @@ pub enum Op {
     },
     /// Settings of a bridge's port.
     SetPort(Port),
-    /// The text that a person sees beside the link.
-    SetAlias {
-        /// The link.
+    /// The new port is up, without IPv6 addresses of its own, and says to people whose it is.
+    RaisePort {
+        /// The port.
         link: IfName,
-        /// The text.
-        text: String,
+        /// The text beside it.
+        alias: String,
     },
     /// The address is known to be at the MAC, for ever.
     SetNeighbour {
@@ -398,3 +398,6 @@ impl Plan {
         ops
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -268,3 +268,6 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 fn unreadable(path: &Path, cause: io::Error) -> Error {
     Error::io(format!("read {}", path.display()), cause)
 }
+
+#[cfg(test)]
+mod tests;
