@@ -55,13 +55,13 @@ const IPV6: [&str; 6] = [
     "proxy_ndp",
 ];
 
-/// Notes the links, addresses, routes, rules, permanent neighbours and sysctls of `namespace`.
+/// Notes the links, addresses, routes, rules, neighbours that somebody set and sysctls of `namespace`.
 pub(super) fn observe(namespace: &Namespace, world: &mut World) {
     let place = namespace.name();
     let shown = listing(
         namespace,
         &["ip", "-j", "-d", "-batch", "-"],
-        "addr show\nroute show table all\nrule show\nneigh show nud permanent\n",
+        "addr show\nroute show table all\nrule show\nneigh show nud all\n",
     );
     let [links, routes, rules, neighbours] = &shown[..] else {
         panic!("ip answered {} documents of 4: {shown:?}", shown.len());
@@ -83,13 +83,19 @@ pub(super) fn observe(namespace: &Namespace, world: &mut World) {
     for rule in rules.iter().chain(&rules6[0]) {
         world.note(format!("{place} rule {}", words(rule, &[])), String::new());
     }
-    for neighbour in neighbours {
+    for neighbour in neighbours.iter().filter(|n| is_set(n)) {
         world.note(
-            format!("{place} neighbour {}", words(neighbour, &[])),
+            format!("{place} neighbour {}", words(neighbour, &["state"])),
             String::new(),
         );
     }
     note_sysctls(namespace, world);
+}
+
+/// Whether a program told the kernel of the neighbour: others come and go with traffic, and so does its state.
+fn is_set(neighbour: &Value) -> bool {
+    let permanent = |state: &Vec<Value>| state.iter().any(|word| word == "PERMANENT");
+    neighbour.get("extern_learn").is_some() || neighbour["state"].as_array().is_some_and(permanent)
 }
 
 /// One list per line of the batch; `ip` prints nothing at all for a listing of nothing in some versions.
