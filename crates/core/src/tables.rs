@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use wharfline_kernel::nft::{Element, Nft, Table, Tag};
+use wharfline_kernel::nft::{Element, Nft, Standing, Table, Tag};
 
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Mode};
@@ -51,10 +51,14 @@ fn standing(
 /// Makes sure that the tables which `elements` live in stand.
 fn stand(session: &Session, elements: &[Element]) -> Result<()> {
     let tables: BTreeSet<Table> = elements.iter().map(Element::table).collect();
-    remember(session, &tables)?;
+    let news = remember(session, &tables)?;
     for table in &tables {
-        if !session.is_whole(table)? {
-            lay(session, table)?;
+        if session.is_whole(table)? {
+            continue;
+        }
+        if let Err(failure) = lay(session, table) {
+            forget_absent(session, &news)?;
+            return Err(failure);
         }
     }
     Ok(())
@@ -130,15 +134,41 @@ fn remembered(session: &Session) -> Result<Vec<Table>> {
     }
 }
 
-fn remember(session: &Session, tables: &BTreeSet<Table>) -> Result<()> {
+/// Notes the tables before they are laid, and returns those that no note told of.
+fn remember(session: &Session, tables: &BTreeSet<Table>) -> Result<BTreeSet<Table>> {
     let before = remembered(session)?;
     if tables.iter().all(|table| before.contains(table)) {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     let _alone = Lock::acquire(&session.state().lock("shared"), Mode::Exclusive)?;
+    let before: BTreeSet<Table> = remembered(session)?.into_iter().collect();
+    write_note(session, &(&before | tables))?;
+    Ok(tables - &before)
+}
+
+/// Strikes tables that could not be laid: every later verb, a DEL too, would try to lay them anew.
+fn forget_absent(session: &Session, tables: &BTreeSet<Table>) -> Result<()> {
+    let _alone = Lock::acquire(&session.state().lock("shared"), Mode::Exclusive)?;
     let mut all: BTreeSet<Table> = remembered(session)?.into_iter().collect();
-    all.extend(tables.iter().cloned());
-    let text = serde_json::to_vec(&all)
+    for table in tables {
+        if session.with_nft(|nft| nft.verify(table))? == Standing::Absent {
+            all.remove(table);
+        }
+    }
+    write_note(session, &all)
+}
+
+fn write_note(session: &Session, tables: &BTreeSet<Table>) -> Result<()> {
+    let path = note(session);
+    if tables.is_empty() {
+        return match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove the note of our tables", e))
+            }
+            _ => Ok(()),
+        };
+    }
+    let text = serde_json::to_vec(tables)
         .map_err(|e| Error::io("write the note of our tables", std::io::Error::other(e)))?;
-    state::write_whole(&note(session), &text)
+    state::write_whole(&path, &text)
 }

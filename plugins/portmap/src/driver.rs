@@ -65,7 +65,7 @@ impl Driver for PortmapDriver {
                 facts.source6 = Some(source);
             }
         }
-        let wanted = published(config, &addresses);
+        let wanted = wanted(config, &addresses, &facts);
         facts.rivals = rivals::find(session, endpoint.key, &wanted)?;
         warn_of_listeners(&config.ports);
         Ok(facts)
@@ -89,9 +89,8 @@ impl Driver for PortmapDriver {
         }
         share_link(&mut plan, facts);
         evict(&mut plan, &facts.rivals);
-        let mut elements = ports.clone();
-        elements.extend(sources(config, &ports));
-        elements.extend(loopback_sources(config, &ports, facts));
+        let mut elements = wanted(config, &addresses, facts);
+        elements.retain(|element| !is_served_by_another(element, &facts.rivals));
         plan.own = vec![
             Target::Elements {
                 elements: elements.clone(),
@@ -205,6 +204,17 @@ fn is_ours(link: &IfName, previous: Option<&CniResult>) -> bool {
     })
 }
 
+/// All that the ports consist of: themselves, and what becomes of their clients' source addresses.
+fn wanted(config: &PortmapConfig, addresses: &Addresses, facts: &PortmapFacts) -> Vec<Element> {
+    let mut elements = published(config, addresses);
+    let beside: Vec<Element> = sources(config, &elements)
+        .into_iter()
+        .chain(loopback_sources(config, &elements, facts))
+        .collect();
+    elements.extend(beside);
+    elements
+}
+
 /// One element for each port and family. A host address of the other family is passed over, the unspecified one
 /// stands for every address of its family.
 fn published(config: &PortmapConfig, addresses: &Addresses) -> Vec<Element> {
@@ -307,21 +317,31 @@ fn share_link(plan: &mut Plan, facts: &PortmapFacts) {
     plan.on_host(Op::EnsureElements { elements });
 }
 
-fn refuse_live(rivals: &[Rival]) -> Result<()> {
-    let Some((rival, owner)) = rivals
-        .iter()
-        .find_map(|rival| Some((rival, rival.alive.as_ref()?)))
-    else {
-        return Ok(());
+/// One port may be two containers': one has it on ::1, the other on every address. The source that clients from ::1
+/// are given there serves both.
+fn is_served_by_another(element: &Element, rivals: &[Rival]) -> bool {
+    let key = |element: &Element| match element {
+        Element::LoopbackSource { protocol, port, .. } => Some((*protocol, *port)),
+        _ => None,
     };
-    let Element::Published {
-        protocol,
-        host,
-        port,
-        to,
-        ..
-    } = &rival.element
-    else {
+    key(element).is_some()
+        && rivals
+            .iter()
+            .any(|rival| rival.alive.is_some() && key(&rival.element) == key(element))
+}
+
+fn refuse_live(rivals: &[Rival]) -> Result<()> {
+    let live = rivals.iter().find_map(|rival| match &rival.element {
+        Element::Published {
+            protocol,
+            host,
+            port,
+            to,
+            ..
+        } => Some((protocol, host, port, to, rival.alive.as_ref()?)),
+        _ => None,
+    });
+    let Some((protocol, host, port, to, owner)) = live else {
         return Ok(());
     };
     let host = host.map_or("every address".to_owned(), |host| host.to_string());
@@ -336,6 +356,7 @@ fn refuse_live(rivals: &[Rival]) -> Result<()> {
 fn evict(plan: &mut Plan, rivals: &[Rival]) {
     let dead: Vec<_> = rivals
         .iter()
+        .filter(|rival| rival.alive.is_none())
         .filter_map(|rival| Some((rival.element.clone(), rival.tag?)))
         .collect();
     if !dead.is_empty() {

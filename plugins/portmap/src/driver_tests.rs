@@ -213,6 +213,40 @@ fn a_living_rival_is_refused_by_name_and_a_dead_one_evicted_first() {
 }
 
 #[test]
+fn whatever_a_dead_rival_left_is_evicted_and_a_living_ones_loopback_source_is_shared() {
+    let element = Element::LoopbackSource {
+        protocol: Protocol::Tcp,
+        port: 8080,
+        source: "fd01::1".parse().expect("an address"),
+    };
+    let planned = |alive: Option<&str>| {
+        let rival = Rival {
+            element: element.clone(),
+            tag: Some(Tag::attachment("web", "old", "eth0")),
+            alive: alive.map(str::to_owned),
+        };
+        let facts = PortmapFacts {
+            rivals: vec![rival],
+            ..facts()
+        };
+        plan(&config(&[(8080, Some("::1"))]), &facts).expect("planned")
+    };
+    let evicts = |plan: &Plan| {
+        let mut ops = plan.ops.iter();
+        ops.any(|(_, op)| matches!(op, Op::EvictElements { .. }))
+    };
+    let after_death = planned(None);
+    assert!(evicts(&after_death));
+    assert_eq!(elements(&after_death).len(), 2);
+    let beside = planned(Some("eth0 of old on web"));
+    assert!(!evicts(&beside));
+    assert_eq!(
+        elements(&beside),
+        ["published6 { tcp . ::1 . 8080 : fd01::2 . 80 }"]
+    );
+}
+
+#[test]
 fn what_the_record_deletes_is_what_was_created() {
     let made = plan(&config(&[(8080, None)]), &facts()).expect("planned");
     let Some(Target::Elements { elements: own }) = made.own.first() else {

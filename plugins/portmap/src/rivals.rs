@@ -68,7 +68,9 @@ fn judge(occupant: Occupant, records: &[Record], own: &[IpAddr]) -> Rival {
 /// The container's address that a published port leads to.
 fn target(element: &Element) -> Option<IpAddr> {
     match element {
-        Element::Published { to, .. } => Some(to.ip()),
+        Element::Published { to, .. }
+        | Element::KeepSource { to, .. }
+        | Element::MasqueradeAll { to, .. } => Some(to.ip()),
         _ => None,
     }
 }
