@@ -47,9 +47,9 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
         Op::CreateVeth(veth) => cascade::create_veth(session, veth),
         Op::AttachPort { link, bridge } => attach_port(session, link, bridge),
         Op::SetPort(port) => set_port(session, port).map(|()| Undo::Nothing),
-        Op::SetAlias { link, text } => {
+        Op::RaisePort { link, alias } => {
             let index = session.index(ns, link)?;
-            shared(Ok(session.socket(ns)?.set_alias(index, text)?))
+            shared(Ok(session.socket(ns)?.raise_port(index, alias)?))
         }
         Op::SetNeighbour { link, ip, mac } => {
             let index = session.index(ns, link)?;

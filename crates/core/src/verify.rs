@@ -56,7 +56,7 @@ pub(crate) fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<S
         Op::AddAddress { link, network, .. } => address(session, ns, link, *network),
         Op::SetUp { link } => up(session, ns, link),
         // What people may change, and what leaves no trace.
-        Op::SetAlias { .. }
+        Op::RaisePort { .. }
         | Op::Announce { .. }
         | Op::KeepRouterAdvertisements
         | Op::AwaitDuplicateDetection { .. }

@@ -8,9 +8,10 @@ use macaddr::MacAddr6;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
+use nix::errno::Errno;
 use wharfline_spec::names::IfName;
 
 use crate::bridge_port::BridgePort;
@@ -209,6 +210,28 @@ impl RouteSocket {
         })
     }
 
+    /// Sets a bridge's new port up, says whose it is, and keeps IPv6 from giving it addresses: a port needs none, and
+    /// each would cost routes, multicast groups and router solicitations that every other port hears.
+    pub fn raise_port(&self, index: u32, alias: &str) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        set_up_flag(&mut message, true);
+        message.attributes = vec![
+            LinkAttribute::IfAlias(alias.to_owned()),
+            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
+                In6AddrGenMode::None,
+            )])]),
+        ];
+        match self.set(message.clone(), || format!("set port {index} up")) {
+            // A kernel without IPv6 knows no such setting, and needs none.
+            Err(e) if e.errno() == Errno::EAFNOSUPPORT || e.errno() == Errno::EINVAL => {
+                message.attributes.truncate(1);
+                self.set(message, || format!("set port {index} up"))
+            }
+            done => done,
+        }
+    }
+
     /// Sets or clears a link's promiscuous mode.
     pub fn set_promiscuous(&self, index: u32, on: bool) -> Result<()> {
         let mut message = LinkMessage::default();
@@ -297,9 +320,8 @@ impl RouteSocket {
 
     /// Like [`RouteSocket::link`], where its absence is the failure.
     pub fn expect_link(&self, name: &IfName) -> Result<Link> {
-        self.link(LinkKey::Name(name))?.ok_or_else(|| {
-            KernelError::new(format!("look up link {name}"), nix::errno::Errno::ENODEV)
-        })
+        self.link(LinkKey::Name(name))?
+            .ok_or_else(|| KernelError::new(format!("look up link {name}"), Errno::ENODEV))
     }
 }
 

@@ -155,9 +155,9 @@ impl<'a> Planning<'a> {
             });
         } else {
             plan.on_host(Op::CreateVeth(self.veth()));
-            plan.on_host(Op::SetAlias {
+            plan.on_host(Op::RaisePort {
                 link: self.host_end.clone(),
-                text: self.endpoint.key.alias(),
+                alias: self.endpoint.key.alias(),
             });
         }
         let port = self.port_settings();
