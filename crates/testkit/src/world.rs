@@ -68,10 +68,11 @@ impl World {
         self
     }
 
-    /// The same world without the empty files whose names begin with `prefix`.
+    /// The same world without the files below `prefix` that are empty, or of which only the existence is noted.
     pub fn without_empty(mut self, prefix: &str) -> World {
-        self.objects
-            .retain(|name, state| !(name.starts_with(prefix) && state == "\"\""));
+        self.objects.retain(|name, state| {
+            !(name.starts_with(prefix) && ["", "\"\""].contains(&state.as_str()))
+        });
         self
     }
 

@@ -203,7 +203,7 @@ pub fn power_cycle(lab: &Lab) {
     lab.forget_boot();
 }
 
-/// The world without what even a refused call may leave: directories and lock files that hold nothing yet.
+/// The world without what even a refused call may leave: directories, and files that tell nothing of an attachment.
 pub fn lasting(world: World) -> World {
     let places = ["directory /var/lib/cni", "directory /run/wharfline"];
     let world = places
