@@ -27,6 +27,9 @@ const CTA_ZONE: u16 = 18;
 const BY_PROTOCOL: u32 = 1 << 3;
 const BY_PORT: u32 = 1 << 5;
 
+/// So many flows are copied in less time than one more walk takes.
+const FEW: usize = 2000;
+
 /// A UDP port published on a host address, or on all.
 struct Opening {
     host: Option<IpAddr>,
@@ -71,41 +74,37 @@ struct Flow {
 
 impl Nft {
     /// Deletes the UDP flows that go to the ports published by `elements`; whatever else is among them is ignored.
-    /// One walk of conntrack's table in the kernel per address family, which returns the flows of the port only.
+    ///
+    /// Each dump costs 6 to 8 ms however few flows there are: the kernel goes through every bucket of a table that all
+    /// namespaces share (ctnetlink_dump_table() in nf_conntrack_netlink.c). So there is none where this namespace has
+    /// no flow, and one for both families where it has few; with many, one for each, of which the kernel returns the
+    /// flows of the port only.
     pub fn forget_flows(&mut self, elements: &[Element]) -> Result<()> {
         let openings: Vec<_> = elements.iter().filter_map(Opening::of).collect();
-        // The walk costs some 6 ms however few flows there are: it goes through every bucket.
-        if openings.is_empty() || no_flows() {
+        if openings.is_empty() {
             return Ok(());
         }
-        for v6 in [false, true] {
-            let own: Vec<_> = openings.iter().filter(|opening| opening.v6 == v6).collect();
-            if !own.is_empty() {
-                self.forget_family(v6, &own)?;
-            }
+        for walk in walks(&openings, count()) {
+            self.forget_found(walk, &openings)?;
         }
         Ok(())
     }
 
-    fn forget_family(&mut self, v6: bool, openings: &[&Opening]) -> Result<()> {
-        let family = if v6 {
-            NetfilterProtoFamily::IPv6
-        } else {
-            NetfilterProtoFamily::IPv4
-        };
-        // The kernel's filter knows one port; with several it is asked for UDP.
-        let port = match openings {
-            [only] => Some(only.port),
-            _ => None,
-        };
+    fn forget_found(&mut self, walk: Walk, openings: &[Opening]) -> Result<()> {
         let flows = self.socket.dump("dump the UDP flows", || {
-            Request::new(family, 0, message(IPCTNL_MSG_CT_GET, filter(port)))
+            let message = message(IPCTNL_MSG_CT_GET, filter(walk.returned));
+            Request::new(walk.family, 0, message)
         })?;
         let mut doomed = Vec::new();
         for flow in &flows {
-            let stale = read(&flow.attributes, v6)
-                .is_some_and(|read| openings.iter().any(|opening| opening.took(&read)));
+            let v6 = flow.family == u8::from(NetfilterProtoFamily::IPv6);
+            let stale = read(&flow.attributes, v6).is_some_and(|read| {
+                openings
+                    .iter()
+                    .any(|opening| opening.v6 == v6 && opening.took(&read))
+            });
             if stale {
+                let family = NetfilterProtoFamily::from(flow.family);
                 let message = message(IPCTNL_MSG_CT_DELETE, exactly(&flow.attributes));
                 doomed.push(Request::new(family, NLM_F_ACK, message));
             }
@@ -123,13 +122,68 @@ impl Nft {
     }
 }
 
-/// Whether conntrack holds nothing at all in this thread's namespace; an unreadable count says no.
-fn no_flows() -> bool {
-    std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count")
-        .is_ok_and(|count| count.trim() == "0")
+/// One walk of the kernel's through its table of flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Walk {
+    family: NetfilterProtoFamily,
+    returned: Returned,
 }
 
-fn filter(port: Option<u16>) -> Vec<DefaultNla> {
+/// Which flows the kernel returns of those it comes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Returned {
+    /// All of them.
+    All,
+    /// Those of UDP.
+    Udp,
+    /// Those of UDP that went to this port.
+    UdpPort(u16),
+}
+
+/// The walks that find the flows of `openings` among `count` flows.
+fn walks(openings: &[Opening], count: usize) -> Vec<Walk> {
+    let families = [
+        (false, NetfilterProtoFamily::IPv4),
+        (true, NetfilterProtoFamily::IPv6),
+    ];
+    let filtered: Vec<_> = families
+        .into_iter()
+        .filter_map(|(v6, family)| {
+            let mut ports = openings.iter().filter(|opening| opening.v6 == v6);
+            let first = ports.next()?.port;
+            // The kernel's filter knows one port; with several it is asked for UDP.
+            let returned = match ports.all(|opening| opening.port == first) {
+                true => Returned::UdpPort(first),
+                false => Returned::Udp,
+            };
+            Some(Walk { family, returned })
+        })
+        .collect();
+    match (count, filtered.len()) {
+        (0, _) => Vec::new(),
+        // The filter works for one family only (ctnetlink_parse_tuple_filter() in nf_conntrack_netlink.c).
+        (1..=FEW, 2) => vec![Walk {
+            family: NetfilterProtoFamily::Unspec,
+            returned: Returned::All,
+        }],
+        _ => filtered,
+    }
+}
+
+/// How many flows conntrack has in this thread's namespace; an unreadable count says many.
+fn count() -> usize {
+    std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count")
+        .ok()
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(usize::MAX)
+}
+
+fn filter(returned: Returned) -> Vec<DefaultNla> {
+    let port = match returned {
+        Returned::All => return Vec::new(),
+        Returned::Udp => None,
+        Returned::UdpPort(port) => Some(port),
+    };
     let mut proto = vec![ProtoTuple::Protocol(TupleProtocol::Udp)];
     proto.extend(port.map(ProtoTuple::DestinationPort));
     let tuple = ConntrackAttribute::CtaTupleOrig(vec![Tuple::Proto(proto)]);
@@ -165,8 +219,14 @@ fn message(message_type: u8, attributes: Vec<DefaultNla>) -> NetfilterMessageInn
     }
 }
 
+/// `None`: not a flow of UDP.
 fn read(flow: &[u8], v6: bool) -> Option<Flow> {
-    let (source, destination, port) = tuple(attribute(flow, CTA_TUPLE_ORIG)?, v6)?;
+    let origin = attribute(flow, CTA_TUPLE_ORIG)?;
+    let protocol = number(attribute(attribute(origin, 2)?, 1)?);
+    if protocol != u64::from(Protocol::Udp.number()) {
+        return None;
+    }
+    let (source, destination, port) = tuple(origin, v6)?;
     let (answered_by, answered_to, _) = tuple(attribute(flow, CTA_TUPLE_REPLY)?, v6)?;
     Some(Flow {
         source,
@@ -177,7 +237,8 @@ fn read(flow: &[u8], v6: bool) -> Option<Flow> {
     })
 }
 
-/// Source, destination and destination port of a tuple (`CTA_TUPLE_IP` 1, `CTA_TUPLE_PROTO` 2).
+/// Source, destination and destination port of a tuple (`CTA_TUPLE_IP` 1, `CTA_TUPLE_PROTO` 2, and in the latter the
+/// protocol 1, the destination port 3).
 fn tuple(tuple: &[u8], v6: bool) -> Option<(IpAddr, IpAddr, u16)> {
     let addresses = attribute(tuple, 1)?;
     let kinds = if v6 { [3, 4] } else { [1, 2] };
@@ -191,4 +252,29 @@ fn tuple(tuple: &[u8], v6: bool) -> Option<(IpAddr, IpAddr, u16)> {
     };
     let port = number(attribute(attribute(tuple, 2)?, 3)?);
     Some((address(kinds[0])?, address(kinds[1])?, port as u16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_table_is_walked_no_oftener_than_needed() {
+        let opening = |port, v6| Opening {
+            host: None,
+            port,
+            v6,
+        };
+        let walk = |family, returned| Walk { family, returned };
+        let (v4, v6) = (NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6);
+        let both = [opening(53, false), opening(53, true)];
+        let filtered = [v4, v6].map(|family| walk(family, Returned::UdpPort(53)));
+        assert_eq!(walks(&both, 0), []);
+        let everything = walk(NetfilterProtoFamily::Unspec, Returned::All);
+        assert_eq!(walks(&both, 1), [everything]);
+        assert_eq!(walks(&both, FEW + 1), filtered);
+        assert_eq!(walks(&both[1..], 1), filtered[1..]);
+        let several = [opening(53, false), opening(54, false)];
+        assert_eq!(walks(&several, 1), [walk(v4, Returned::Udp)]);
+    }
 }
