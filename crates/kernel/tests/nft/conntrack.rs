@@ -138,3 +138,21 @@ fn flows_of_other_ports_and_addresses_stay() {
     assert_eq!(run("conntrack -L -p udp 2>/dev/null | wc -l"), flows);
     nft.forget_flows(&[]).expect("nothing to do");
 }
+
+#[test]
+fn flows_of_both_families_go_at_once_and_those_of_tcp_stay() {
+    become_host();
+    let mut nft = laid();
+    run("conntrack -I -p tcp --state ESTABLISHED -t 60 -s 127.0.0.1 -d 127.0.0.1 --sport 7 --dport 5300
+         conntrack -I -p udp -t 60 -s 127.0.0.1 -d 127.0.0.1 --sport 7 --dport 5300
+         conntrack -I -p udp -t 60 -s ::1 -d ::1 --sport 7 --dport 5300
+         conntrack -I -p udp -t 60 -s ::1 -d ::1 --sport 7 --dport 5301");
+    let ports = [udp(5300, "10.0.0.2:53"), udp(5300, "[fd00::2]:53")];
+    nft.forget_flows(&ports).expect("forgotten");
+    let left = run("conntrack -L -f ipv4; conntrack -L -f ipv6");
+    assert_eq!(left.lines().count(), 2, "{left}");
+    assert!(
+        left.contains("tcp ") && left.contains("dport=5301"),
+        "{left}"
+    );
+}
