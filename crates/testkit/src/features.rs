@@ -47,9 +47,13 @@ impl Feature {
                 "vlan_filtering",
                 "1",
             ]),
-            Feature::VlanLink => tries(&[
-                "ip", "link", "add", "link", "lo", "name", "probe", "type", "vlan", "id", "5",
-            ]),
+            Feature::VlanLink => {
+                // Not on `lo`, which takes none on any kernel (NETIF_F_VLAN_CHALLENGED).
+                lab.host().ip("link add wire type veth peer name eriw");
+                tries(&[
+                    "ip", "link", "add", "link", "wire", "name", "probe", "type", "vlan", "id", "5",
+                ])
+            }
             Feature::Sctp => lab.host().run(|| {
                 let somewhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
                 crate::sctp::listen(somewhere).is_ok()

@@ -26,6 +26,9 @@ const TRY: Duration = Duration::from_millis(1200);
 /// How long silence must last to count as "does not reach".
 const SILENCE: Duration = Duration::from_millis(400);
 
+/// However slow the machine is, an answer that has not come after this does not come.
+const LONGEST_SILENCE: Duration = Duration::from_secs(2);
+
 /// The protocols that ports are published for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -158,7 +161,8 @@ impl Namespace {
     /// Asserts that a service never answers a client in this namespace: refused, unreachable or silent.
     #[track_caller]
     pub fn does_not_reach(&self, service: Service) {
-        if let Ok(answer) = self.asks(service, SILENCE) {
+        let silence = patience(SILENCE).min(LONGEST_SILENCE);
+        if let Ok(answer) = self.run(|| ask(service, silence)) {
             panic!("{} reaches {service}: {answer:?}", self.name());
         }
     }
