@@ -1,6 +1,8 @@
 //! The binary `portmap` on a real kernel, chained after `bridge`: who owns a port, and what stands in its way.
 //! Each test has a host of its own. Needs root, nftables, iproute2, iptables, and built binaries (`./build`).
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use serde_json::{Value, json};
 use wharfline_testkit::traffic::{tcp, udp};
 use wharfline_testkit::{
@@ -34,9 +36,18 @@ fn container(lab: &Lab, name: &str) -> Namespace {
     namespace
 }
 
-/// The first address of a result.
-fn address(result: &Value) -> std::net::IpAddr {
-    let text = result["ips"][0]["address"].as_str().expect("an address");
+/// The IPv4 address of a result.
+fn address(result: &Value) -> IpAddr {
+    nth_address(result, 0)
+}
+
+/// The IPv6 address of a result.
+fn address6(result: &Value) -> IpAddr {
+    nth_address(result, 1)
+}
+
+fn nth_address(result: &Value, n: usize) -> IpAddr {
+    let text = result["ips"][n]["address"].as_str().expect("an address");
     let ip = text.split('/').next().expect("an address");
     ip.parse().expect("an address")
 }
@@ -120,6 +131,31 @@ fn a_port_of_a_living_container_is_refused_by_its_owners_name_and_nothing_change
         assert!(told.contains(words), "{told}");
     }
     before.returns("the world before", || lasting(lab.world()));
+}
+
+#[test]
+fn one_port_may_be_one_containers_on_loopback_and_anothers_elsewhere() {
+    let lab = Lab::new();
+    let outside = lab.outside();
+    let network = network(&lab);
+    let on_loopback = network.with_runtime(json!({"portMappings": [
+        {"hostPort": 8080, "containerPort": 80, "hostIP": "::1"}]}));
+    let [inner, outer] = ["inner", "outer"].map(|name| container(&lab, name));
+    let result = on_loopback.add(&Attachment::of(&inner));
+    let _inner = inner.serves(tcp(address6(&result), 80));
+    let anywhere = publishing(&network, "tcp", 8080);
+    let result = anywhere.add(&Attachment::of(&outer));
+    let _outer = outer.serves(tcp(address6(&result), 80));
+    lab.host()
+        .reaches(tcp(Ipv6Addr::LOCALHOST, 8080))
+        .from("inner");
+    outside.reaches(tcp(Outside::HOST_V6, 8080)).from("outer");
+    on_loopback.check(&Attachment::of(&inner)).expect("whole");
+    anywhere.check(&Attachment::of(&outer)).expect("whole");
+    anywhere.del(&Attachment::of(&outer));
+    lab.host()
+        .reaches(tcp(Ipv6Addr::LOCALHOST, 8080))
+        .from("inner");
 }
 
 #[test]
