@@ -57,7 +57,7 @@ pub fn killed_at(lab: &Lab, call: &Call, nth: usize, stops: Stops) -> Struck {
 pub fn failing_at(lab: &Lab, call: &Call, nth: usize, errno: Errno) -> Struck {
     let mut counted = 0;
     strike(lab, call, |syscall, _| {
-        let counts = syscall.may_change_the_world() && syscall.returns();
+        let counts = syscall.may_change_the_world() && syscall.can_fail();
         counted += usize::from(counts);
         if counts && counted == nth {
             Strike::Fail(errno)

@@ -89,9 +89,11 @@ impl Syscall {
         !PRIVATE.contains(&self.number)
     }
 
-    /// Whether its caller could learn of a failure.
-    pub(super) fn returns(&self) -> bool {
-        ![libc::SYS_exit, libc::SYS_exit_group].contains(&self.number)
+    /// Whether it can fail, and its caller learn of it: an exit does not return, and a lock that is held is always released.
+    pub(super) fn can_fail(&self) -> bool {
+        let releases = u64::from(libc::LOCK_UN.cast_unsigned());
+        let unlocks = self.number == libc::SYS_flock && self.arguments[1] == releases;
+        !unlocks && ![libc::SYS_exit, libc::SYS_exit_group].contains(&self.number)
     }
 }
 
