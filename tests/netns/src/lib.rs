@@ -4,9 +4,10 @@
 
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins, World};
+use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins, World, wait_for};
 
 /// Configuration lists as users write them.
 pub mod lists {
@@ -195,6 +196,15 @@ pub fn warm_up(lab: &Lab, network: &Network<'_>) {
 
 /// What a reboot takes: links, rules, forwarding, /run; what it leaves: the disk. Namespaces are the caller's to drop.
 pub fn power_cycle(lab: &Lab) {
+    // Links of namespaces that have just gone would outlive the reboot for a moment, as on no real host.
+    wait_for(
+        "the links of dead namespaces to go",
+        Duration::from_secs(10),
+        || match lab.world().objects("host link wl").count() {
+            0 => Ok(()),
+            n => Err(format!("{n} are left")),
+        },
+    );
     lab.host().try_exec(&["ip", "link", "del", "cni0"], "");
     lab.exec(&["nft", "flush", "ruleset"]);
     for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
