@@ -267,7 +267,8 @@ fn route(session: &Session, ns: NsRef, name: &IfName, wanted: &IpRoute) -> Resul
     with_link(session, ns, name, |link| {
         let present = session.socket(ns)?.routes(wanted.to.is_ipv6())?;
         let is_there = |(over, found): &(u32, IpRoute)| {
-            *over == link.index && is_route(found, wanted) || is_first(found, wanted)
+            let here = *over == link.index;
+            here && is_route(found, wanted) || !here && is_first(found, wanted)
         };
         if present.iter().any(is_there) {
             return none();
@@ -281,7 +282,8 @@ fn route(session: &Session, ns: NsRef, name: &IfName, wanted: &IpRoute) -> Resul
     })
 }
 
-/// Whether this default route took the place of the wanted one: of two networks, the first one's stays first.
+/// Whether this default route over another link took the place of the wanted one: of two networks, the first one's
+/// stays first.
 fn is_first(found: &IpRoute, wanted: &IpRoute) -> bool {
     let anywhere = IpRoute {
         via: found.via,
@@ -306,22 +308,39 @@ fn is_route(found: &IpRoute, wanted: &IpRoute) -> bool {
         && same(wanted.advmss, found.advmss)
 }
 
-/// What the answer to ADD says of the container's interface and the plan does not: its MTU, which a plugin after ours
-/// may have changed and then says so in the answer (spec 1.1.0).
-pub(crate) fn answered_differences(
+/// Whether the container's interface has the MTU that the answer to ADD says: a plugin after ours may have changed it,
+/// and then says so (spec 1.1.0). Answers of older versions have none: then both ends of our pair must agree.
+pub(crate) fn mtu_differences(
     session: &Session,
     ifname: &IfName,
     answered: &CniResult,
 ) -> Result<Vec<String>> {
-    let in_container = answered.interfaces.iter().find(|interface| {
-        interface.name == ifname.as_str()
-            && interface.sandbox.as_deref().is_some_and(|s| !s.is_empty())
-    });
-    let Some(wanted) = in_container.and_then(|interface| interface.mtu) else {
+    let is_inside = |sandbox: &Option<String>| sandbox.as_deref().is_some_and(|s| !s.is_empty());
+    let Some(interface) = answered
+        .interfaces
+        .iter()
+        .find(|interface| interface.name == ifname.as_str() && is_inside(&interface.sandbox))
+    else {
         return none();
     };
-    match session.link(NsRef::Container, ifname)? {
-        Some(link) if link.mtu != wanted => one(format!(
+    let Some(link) = session.link(NsRef::Container, ifname)? else {
+        return none();
+    };
+    let other_end = || -> Result<Option<u32>> {
+        let Some(index) = link.lower else {
+            return Ok(None);
+        };
+        Ok(session
+            .host()
+            .link(LinkKey::Index(index))?
+            .map(|end| end.mtu))
+    };
+    let wanted = match interface.mtu {
+        Some(mtu) => Some(mtu),
+        None => other_end()?,
+    };
+    match wanted {
+        Some(wanted) if wanted != link.mtu => one(format!(
             "link {ifname} in the container has the MTU {}, not {wanted}",
             link.mtu
         )),

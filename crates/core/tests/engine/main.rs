@@ -96,6 +96,22 @@ fn check_names_every_difference() {
 }
 
 #[test]
+fn the_default_route_of_another_network_stands_for_ours_and_another_gateway_on_our_link_does_not() {
+    let lab = Lab::new();
+    let pod = lab.namespace("pod");
+    let attached = Attached::new("lab", "c1", &pod);
+    attached.add(&lab, &Scripted::default()).expect("ADD");
+    pod.ip("route replace default via 10.1.0.77");
+    let told = attached.check(&lab).expect_err("a difference");
+    assert!(told.contains("route to 0.0.0.0/0 via 10.1.0.1"), "{told}");
+    pod.ip("link add eth1 type bridge");
+    pod.ip("addr add 10.2.0.2/24 dev eth1\nlink set eth1 up\nroute replace default via 10.2.0.1 dev eth1");
+    attached
+        .check(&lab)
+        .expect("the first network's route stays first");
+}
+
+#[test]
 fn what_a_network_shares_goes_with_its_last_attachment_and_stays_for_another_network() {
     let lab = Lab::new();
     let pods = ["one", "two", "three"].map(|name| lab.namespace(name));
