@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
 use crate::session::Session;
 use crate::tables;
-use crate::verify::{answered_differences, differences};
+use crate::verify::{differences, mtu_differences};
 
 impl<D: Driver> Engine<'_, D> {
     /// Whether everything that ADD made is still as it was; every difference is reported, by name.
@@ -37,11 +37,9 @@ impl<D: Driver> Engine<'_, D> {
         for (ns, op) in plan.all_operations() {
             found.extend(differences(&session, ns, &op)?);
         }
-        found.extend(answered_differences(
-            &session,
-            &attach.key.ifname,
-            answered,
-        )?);
+        if self.driver.makes_link() {
+            found.extend(mtu_differences(&session, &attach.key.ifname, answered)?);
+        }
         found.extend(self.ipam.check().err().map(|e| e.to_string()));
         if found.is_empty() {
             return Ok(());
