@@ -266,9 +266,9 @@ fn let_through(session: &Session) -> Result<Vec<String>> {
 fn route(session: &Session, ns: NsRef, name: &IfName, wanted: &IpRoute) -> Result<Vec<String>> {
     with_link(session, ns, name, |link| {
         let present = session.socket(ns)?.routes(wanted.to.is_ipv6())?;
-        let is_there = |(over, found): &(u32, IpRoute)| {
-            let here = *over == link.index;
-            here && is_route(found, wanted) || !here && is_first(found, wanted)
+        let is_there = |(over, found): &(u32, IpRoute)| match *over == link.index {
+            true => is_route(found, wanted),
+            false => is_first(found, wanted),
         };
         if present.iter().any(is_there) {
             return none();
