@@ -83,9 +83,7 @@ pub(super) fn observe(namespace: &Namespace, world: &mut World) {
     for rule in rules.iter().chain(&rules6[0]) {
         world.note(format!("{place} rule {}", words(rule, &[])), String::new());
     }
-    // ip shows entries that were told from outside (NTF_EXT_LEARNED), too, which the kernel may drop at any time.
-    let permanent = |entry: &&Value| entry["state"].to_string().contains("PERMANENT");
-    for neighbour in neighbours.iter().filter(permanent) {
+    for neighbour in neighbours.iter().filter(|n| is_set(n)) {
         world.note(
             format!("{place} neighbour {}", words(neighbour, &["state"])),
             String::new(),
