@@ -55,7 +55,7 @@ const IPV6: [&str; 6] = [
     "proxy_ndp",
 ];
 
-/// Notes the links, addresses, routes, rules, permanent neighbours and sysctls of `namespace`.
+/// Notes the links, addresses, routes, rules, neighbours that somebody set and sysctls of `namespace`.
 pub(super) fn observe(namespace: &Namespace, world: &mut World) {
     let place = namespace.name();
     let shown = listing(
@@ -90,6 +90,12 @@ pub(super) fn observe(namespace: &Namespace, world: &mut World) {
         );
     }
     note_sysctls(namespace, world);
+}
+
+/// Whether a program told the kernel of the neighbour: others come and go with traffic, and so does its state.
+fn is_set(neighbour: &Value) -> bool {
+    let permanent = |state: &Vec<Value>| state.iter().any(|word| word == "PERMANENT");
+    neighbour.get("extern_learn").is_some() || neighbour["state"].as_array().is_some_and(permanent)
 }
 
 /// One list per line of the batch; `ip` prints nothing at all for a listing of nothing in some versions.
