@@ -40,7 +40,10 @@ impl<D: Driver> Engine<'_, D> {
             )
         })?;
         let sandbox = session.enter(path)?;
-        session.open_ahead()?;
+        // A plugin that makes no link has little or nothing to do inside.
+        if self.driver.makes_link() {
+            session.open_ahead()?;
+        }
         Ok(sandbox)
     }
 
