@@ -107,6 +107,27 @@ impl Record {
         records_in(&state.records(plugin, network))
     }
 
+    /// The attachments of `plugin` on `network` of which there is but the beginning of a record: its writer was killed,
+    /// or is at it right now and holds the attachment's lock.
+    pub fn unfinished(
+        state: &HostState,
+        plugin: &str,
+        network: &NetworkName,
+    ) -> Result<Vec<AttachmentKey>> {
+        let files = entries(&state.records(plugin, network))?;
+        let key = |path: &PathBuf| {
+            let name = path.file_name()?.to_str()?;
+            let whose = name.strip_prefix('.')?.strip_suffix(".json.new")?;
+            let (container, ifname) = whose.split_once('@')?;
+            Some(AttachmentKey {
+                network: network.clone(),
+                container: ContainerId::new(container).ok()?,
+                ifname: IfName::new(ifname).ok()?,
+            })
+        };
+        Ok(files.iter().filter_map(key).collect())
+    }
+
     /// Every record of the host, of every plugin and network.
     pub fn all(state: &HostState) -> Result<Vec<Self>> {
         let mut all = Vec::new();

@@ -53,12 +53,16 @@ where
     }
 
     fn stale_records(&self, session: &Session, sweep: &Sweep<'_>) -> Result<Vec<AttachmentKey>> {
-        let records = Record::of_network(session.state(), self.driver.name(), sweep.network)?;
-        Ok(records
+        let plugin = self.driver.name();
+        let records = Record::of_network(session.state(), plugin, sweep.network)?;
+        let unfinished = Record::unfinished(session.state(), plugin, sweep.network)?;
+        let stale: HashSet<AttachmentKey> = records
             .iter()
             .map(Record::key)
+            .chain(unfinished)
             .filter(|key| !sweep.valid.contains(key))
-            .collect())
+            .collect();
+        Ok(stale.into_iter().collect())
     }
 
     fn tear_down_all(&self, stale: &[AttachmentKey]) -> Vec<Error> {

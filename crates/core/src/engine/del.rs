@@ -54,8 +54,8 @@ impl<D: Driver> Engine<'_, D> {
             .collect();
         match Error::all(failures) {
             Some(failure) => Err(failure.within(format!("delete {key}"))),
-            None if record.is_some() => Record::remove(session.state(), self.driver.name(), key),
-            None => Ok(()),
+            // Without a record too: a writer that was killed may have left the beginning of one.
+            None => Record::remove(session.state(), self.driver.name(), key),
         }
     }
 }
