@@ -13,6 +13,7 @@ use wharfline_kernel::nft::Element;
 use wharfline_spec::names::IfName;
 
 use crate::attachment::{bridge_mac, derived_name};
+use crate::crowd;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{Lock, Mode};
 use crate::plan::{NsRef, Overflow, Veth};
@@ -185,6 +186,9 @@ impl Members<'_> {
             self.session
                 .remember(NsRef::Container, &veth.container_end, index);
         }
+        if veth.known_to_host && number == 0 {
+            crowd::join(self.session, self.bridge, &link)?;
+        }
         if veth.overflow == Overflow::Cascade && is_last(&link) {
             return self.overflow_from(number, &link);
         }
@@ -345,6 +349,10 @@ impl Members<'_> {
         }
         let lower_index = self.session.index(NsRef::Host, &lower)?;
         host.set_controller(lower_index, Some(member.index))?;
+        if number == 1 && crowd::is_crowded(self.session, self.bridge) {
+            // The first bridge answers for its own containers to those of every other.
+            host.set_proxy_arp(self.session.index(NsRef::Host, &upper)?)?;
+        }
         if before.vlan_filtering {
             let upper_index = self.session.index(NsRef::Host, &upper)?;
             host.add_all_port_vlans(upper_index)?;

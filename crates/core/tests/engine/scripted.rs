@@ -64,6 +64,7 @@ impl Scripted {
                 mtu: 1500,
                 bridge: name("net0"),
                 overflow: Overflow::Cascade,
+                known_to_host: false,
             }),
             Op::RaisePort {
                 link: port.clone(),

@@ -147,7 +147,8 @@ fn a_trunk_carries_tagged_frames() {
         .into_iter()
         .map(|(id, _)| id)
         .collect();
-    assert_eq!(ids, [101, 200, 201, 202]);
+    // Untagged frames stay in VLAN 1, as with the reference: a trunk without `vlan` takes nothing away.
+    assert_eq!(ids, [1, 101, 200, 201, 202]);
     let member = Pod::on(
         &network(&lab, &ours(), "other", json!({"vlan": 201})),
         "member",
