@@ -2,8 +2,12 @@
 //! `perform` places each veth pair through it, `remove` tells it of each freed port.
 //! It must never move an endpoint that carries traffic.
 //!
-//! The kernel gives a new port the lowest free number of 1 to 1,023. So the port that gets 1,023 has the last one:
-//! that one is kept for the cascade, which costs nothing to find out, however many ports there are.
+//! A bridge takes 900 ports before the next one is cascaded to it, though the kernel would let it have 1,023: a broadcast
+//! becomes one packet a port, a processor's backlog takes 1,000 of them (net.core.netdev_max_backlog), and the ports that
+//! come last would never hear an ARP request, however often it is repeated (moby#34098: 1,001 of 1,023 reachable).
+//!
+//! The kernel gives a new port the lowest free number. So the port that gets number 900 tells that the bridge is full,
+//! which costs nothing to find out, however many ports there are; its place is taken by the cascade.
 
 use nix::errno::Errno;
 use wharfline_kernel::KernelError;
@@ -13,7 +17,6 @@ use wharfline_kernel::nft::Element;
 use wharfline_spec::names::IfName;
 
 use crate::attachment::{bridge_mac, derived_name};
-use crate::crowd;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{Lock, Mode};
 use crate::plan::{NsRef, Overflow, Veth};
@@ -23,6 +26,8 @@ use crate::undo::{Undo, or_absent};
 
 /// Highest port number of a bridge (net/bridge/br_private.h: BR_MAX_PORTS, of which 0 is never given).
 pub const LAST_PORT: u16 = 1023;
+/// Number of the port that leads to the next bridge of a network.
+pub const CASCADE_PORT: u16 = 900;
 /// Bridges of one network; a million endpoints are beyond any host.
 const MAX_MEMBERS: u32 = 1024;
 
@@ -103,7 +108,7 @@ fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::R
 }
 
 fn is_last(link: &Link) -> bool {
-    link.port.is_some_and(|port| port.number == LAST_PORT)
+    link.port.is_some_and(|port| port.number >= CASCADE_PORT)
 }
 
 fn full_error(bridge: &IfName, refusal: KernelError) -> Error {
@@ -186,9 +191,6 @@ impl Members<'_> {
             self.session
                 .remember(NsRef::Container, &veth.container_end, index);
         }
-        if veth.known_to_host && number == 0 {
-            crowd::join(self.session, self.bridge, &link)?;
-        }
         if veth.overflow == Overflow::Cascade && is_last(&link) {
             return self.overflow_from(number, &link);
         }
@@ -265,11 +267,12 @@ impl Members<'_> {
             .link(NsRef::Host, &member_name(self.bridge, number))
     }
 
-    /// `link` got the last port of member `number`: it makes room for the cascade and goes to the next member.
+    /// `link` got the last port that member `number` is to have: it makes room for the cascade and goes to the next member.
     fn overflow_from(&self, number: u32, link: &Link) -> Result<()> {
         let _alone = self.lock(Mode::Exclusive)?;
         if self.find(number + 1)?.is_some() {
-            return Ok(());
+            // Others filled the bridge meanwhile: this one stays where it is, who comes later goes on.
+            return self.note_first_with_room(number + 1);
         }
         let host = self.session.host();
         host.set_controller(link.index, None)?;
@@ -349,10 +352,6 @@ impl Members<'_> {
         }
         let lower_index = self.session.index(NsRef::Host, &lower)?;
         host.set_controller(lower_index, Some(member.index))?;
-        if number == 1 && crowd::is_crowded(self.session, self.bridge) {
-            // The first bridge answers for its own containers to those of every other.
-            host.set_proxy_arp(self.session.index(NsRef::Host, &upper)?)?;
-        }
         if before.vlan_filtering {
             let upper_index = self.session.index(NsRef::Host, &upper)?;
             host.add_all_port_vlans(upper_index)?;

@@ -9,13 +9,12 @@
 //! perform, undo, remove, verify    one operation: done, taken back, deleted, compared
 //! record, state, lock, former      the index under /run, and who may change it
 //! uninstall       what stays after the last container, and taking it away
-//! tables, cascade, crowd, vlan_gateway    shared things: our nftables tables, further bridges, a foot in a VLAN
+//! tables, cascade, vlan_gateway    shared things: our nftables tables, further bridges, a foot in a VLAN
 //! passage         other firewalls that drop what we forward
 //! ```
 
 pub mod attachment;
 pub mod cascade;
-mod crowd;
 pub mod driver;
 pub mod engine;
 pub mod error;

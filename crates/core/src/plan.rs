@@ -199,8 +199,6 @@ pub struct Veth {
     pub bridge: IfName,
     /// What happens when the bridge has no port left.
     pub overflow: Overflow,
-    /// Whether the host knows every container's MAC, so that the bridge may answer for them in a crowd.
-    pub known_to_host: bool,
 }
 
 /// What happens when a bridge has no port left (the kernel stops at 1,023).

@@ -6,8 +6,8 @@ use netlink_packet_core::Parseable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData,
-    InfoKind, InfoPortData, InfoPortKind, LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage,
+    AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridgePort, InfoPortData, InfoPortKind,
+    LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage,
 };
 use wharfline_spec::names::VlanId;
 
@@ -50,35 +50,6 @@ impl RouteSocket {
         // Port data is changed by RTM_NEWLINK on an existing link; RTM_SETLINK ignores it.
         self.change(Message::NewLink(message), 0, || {
             format!("set bridge port {index}: hairpin {hairpin}, isolated {isolated}")
-        })
-    }
-
-    /// Lets the bridge answer ARP requests that come in by the port `index`, from what the host knows of its
-    /// neighbours, instead of sending them to every port (net/bridge/br_arp_nd_proxy.c, BR_PROXYARP).
-    pub fn set_proxy_arp(&self, index: u32) -> Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::ProxyARP(
-                true,
-            )])),
-        ]));
-        self.change(Message::NewLink(message), 0, || {
-            format!("let the bridge answer ARP on port {index}")
-        })
-    }
-
-    /// How long the bridge `index` remembers behind which port a MAC is, in hundredths of a second.
-    pub fn set_ageing_time(&self, index: u32, centiseconds: u32) -> Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Bridge),
-            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::AgeingTime(centiseconds)])),
-        ]));
-        self.change(Message::NewLink(message), 0, || {
-            format!("set the ageing time of bridge {index}")
         })
     }
 

@@ -208,10 +208,6 @@ impl<'a> Planning<'a> {
             mtu: self.mtu,
             bridge: self.config.bridge.clone(),
             overflow: self.config.overflow,
-            // Isolated ports must not hear of each other, and the host has no neighbours in a VLAN of the bridge.
-            known_to_host: self.gateways().next().is_some()
-                && !self.config.isolated
-                && !self.config.has_vlans(),
         }
     }
 

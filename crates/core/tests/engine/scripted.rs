@@ -64,7 +64,6 @@ impl Scripted {
                 mtu: 1500,
                 bridge: name("net0"),
                 overflow: Overflow::Cascade,
-                known_to_host: false,
             }),
             Op::RaisePort {
                 link: port.clone(),
