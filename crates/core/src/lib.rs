@@ -35,6 +35,6 @@ mod transaction;
 mod undo;
 pub mod uninstall;
 mod verify;
-mod vlan_gateway;
+pub mod vlan_gateway;
 
 pub use error::{Error, ErrorKind, Result};

@@ -13,7 +13,7 @@ use crate::plan::{NsRef, Op, Port};
 use crate::session::Session;
 
 /// The bridge's end of the pair whose host end is `gateway`.
-pub(crate) fn port_name(gateway: &IfName) -> IfName {
+pub fn port_name(gateway: &IfName) -> IfName {
     derived_name("wv", stable_hash(&[gateway.as_str().as_bytes()]))
 }
 

@@ -112,7 +112,10 @@ impl Driver for BridgeDriver {
     fn owns(&self, element: &Element) -> bool {
         matches!(
             element,
-            Element::BoundMac { .. } | Element::Guarded { .. } | Element::Isolated { .. }
+            Element::BoundMac { .. }
+                | Element::Guarded { .. }
+                | Element::Untracked { .. }
+                | Element::Isolated { .. }
         )
     }
 

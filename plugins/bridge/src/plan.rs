@@ -142,6 +142,7 @@ impl<'a> Planning<'a> {
     fn shared_tables(&self, plan: &mut Plan) {
         let mut elements = self.masquerade_elements();
         elements.extend(self.cascade_elements());
+        elements.extend(self.foot_elements());
         if !elements.is_empty() {
             plan.on_host(Op::EnsureElements { elements });
         }

@@ -4,8 +4,8 @@
 
 use ipnetwork::IpNetwork;
 use wharfline_core::attachment::bridge_mac;
-use wharfline_core::cascade;
 use wharfline_core::plan::{Overflow, Target};
+use wharfline_core::{cascade, vlan_gateway};
 use wharfline_kernel::nft::Element;
 use wharfline_spec::names::IfName;
 
@@ -51,6 +51,7 @@ impl Planning<'_> {
             }
         }
         elements.extend(self.cascade_elements());
+        elements.extend(self.foot_elements());
         let mut targets = vec![Target::Elements { elements }, Target::LetThrough];
         if self.config.keep_bridge {
             return targets;
@@ -78,10 +79,23 @@ impl Planning<'_> {
             });
             elements.push(Element::Guarded { ifname: ifname() });
         }
+        if self.has_foot() {
+            elements.push(Element::Untracked { ifname: ifname() });
+        }
         if self.config.isolates_members() {
             elements.push(Element::Isolated { ifname: ifname() });
         }
         elements
+    }
+
+    /// The bridge's end of the foot in the VLAN.
+    pub(crate) fn foot_elements(&self) -> Vec<Element> {
+        if !self.has_foot() {
+            return Vec::new();
+        }
+        vec![Element::Untracked {
+            ifname: vlan_gateway::port_name(&self.config.gateway_link()).to_string(),
+        }]
     }
 
     /// The links that the network's packets are forwarded over: routed over the gateway's, and where br_netfilter lifts

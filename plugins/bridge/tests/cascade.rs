@@ -1,4 +1,4 @@
-//! The binary `bridge` on a real kernel where the bridge is full but for one port: what holds on one bridge holds on two.
+//! The binary `bridge` on a real kernel where the bridge has as many ports as it takes but one: what holds on one bridge holds on two.
 //! Each test has a host of its own. Needs root, nftables, iproute2, iptables, and built binaries (`./build`).
 
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins};
 
 /// Foreign ports that leave room for the first container and for one more.
-const FOREIGN: usize = 1021;
+const FOREIGN: usize = 898;
 
 /// Four containers: the first on the first bridge, the others on the second.
 struct Crowd<'lab> {

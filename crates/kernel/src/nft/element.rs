@@ -116,6 +116,11 @@ pub enum Element {
         /// The bridge port.
         ifname: String,
     },
+    /// A bridge port whose frames conntrack is not to see on the bridge: it sees them where they are routed.
+    Untracked {
+        /// The bridge port.
+        ifname: String,
+    },
     /// A bridge port isolated from its like on every bridge of a cascade.
     Isolated {
         /// The bridge port.
@@ -226,6 +231,7 @@ impl Element {
             } => Table::Conditional(conditions.clone()),
             Element::BoundMac { .. }
             | Element::Guarded { .. }
+            | Element::Untracked { .. }
             | Element::Isolated { .. }
             | Element::Cascade { .. } => Table::Bridge,
             _ => Table::Main,
@@ -276,6 +282,7 @@ impl Element {
             ),
             Element::BoundMac { ifname, mac } => (one.name(ifname).bytes(mac), None, None),
             Element::Guarded { ifname }
+            | Element::Untracked { ifname }
             | Element::Isolated { ifname }
             | Element::Cascade { ifname } => (one.name(ifname), None, None),
         };
@@ -306,6 +313,7 @@ impl Element {
             }
             Element::BoundMac { .. } => "bound_macs",
             Element::Guarded { .. } => "guarded",
+            Element::Untracked { .. } => "untracked",
             Element::Isolated { .. } => "isolated",
             Element::Cascade { .. } => "cascades",
         }
@@ -365,6 +373,9 @@ impl Element {
                     mac: fields.take(6)?.try_into().ok()?,
                 },
                 "guarded" => Element::Guarded {
+                    ifname: fields.name()?,
+                },
+                "untracked" => Element::Untracked {
                     ifname: fields.name()?,
                 },
                 "isolated" => Element::Isolated {
@@ -434,6 +445,7 @@ impl fmt::Display for Element {
                 )?;
             }
             Element::Guarded { ifname }
+            | Element::Untracked { ifname }
             | Element::Isolated { ifname }
             | Element::Cascade { ifname } => write!(f, "{ifname}")?,
         }
