@@ -2,6 +2,7 @@
 //! `run` writes it before the shim starts.
 //! It must never ask for more than the container needs: defaults are Docker's.
 
+use std::fs;
 use std::path::Path;
 
 use nix::sys::statfs::statfs;
@@ -58,7 +59,7 @@ fn compose(container: &Container, folder: &Folder, hostname: &str) -> Result<Val
         "resources": {"devices": device_rules(unified)},
         "seccomp": seccomp::profile(&capabilities),
         "maskedPaths": MASKED,
-        "readonlyPaths": READ_ONLY,
+        "readonlyPaths": read_only(unified),
     });
     if container.mode != Mode::Host {
         // Root in the container is root of its own namespace: ports below 1024 are nobody's privilege there.
@@ -74,13 +75,32 @@ fn compose(container: &Container, folder: &Folder, hostname: &str) -> Result<Val
     }))
 }
 
+/// libcontainer mounts the hierarchies of cgroup v1 writable, whatever `mounts` says: each is made read-only by its path.
+fn read_only(unified: bool) -> Vec<String> {
+    let mut paths: Vec<String> = READ_ONLY.map(str::to_owned).to_vec();
+    if !unified {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+        let hierarchies = hierarchies.flatten().map(|entry| entry.path());
+        paths.extend(
+            hierarchies
+                .filter(|path| path.is_dir())
+                .map(|path| path.display().to_string()),
+        );
+    }
+    paths
+}
+
 fn process(container: &Container, hostname: &str, capabilities: &[&str]) -> Value {
+    let home = match container.rootfs.join("root").is_dir() {
+        true => "/root",
+        false => "/",
+    };
     json!({
         "terminal": false,
         "user": {"uid": 0, "gid": 0},
         "cwd": "/",
         "args": container.command,
-        "env": [PATH, format!("HOSTNAME={hostname}")],
+        "env": [PATH, format!("HOSTNAME={hostname}"), format!("HOME={home}")],
         "capabilities": {
             "bounding": capabilities,
             "effective": capabilities,

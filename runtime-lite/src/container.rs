@@ -17,7 +17,7 @@ use crate::home::{Home, boot_id};
 
 /// Version of container.json; one that this wharf does not know is left alone.
 const VERSION: u32 = 1;
-/// Folders that are being made begin with it, and are not containers yet.
+/// Folders that are being made, or removed, begin with it: they are not containers.
 const DRAFT_PREFIX: &str = ".new-";
 
 /// The contents of `container.json`: what was asked for. It does not change during the container's life.
@@ -121,9 +121,7 @@ impl Container {
             id: definition.id,
         };
         let folder = Folder(home.containers().join(container.id.as_str()));
-        let draft = home
-            .containers()
-            .join(format!("{DRAFT_PREFIX}{}", container.id));
+        let draft = folder.draft();
         fs::create_dir_all(&draft).map_err(Error::file("create", &draft))?;
         let claim = Claim::take(&draft, Holder::Wharf)
             .map_err(Error::file("lock", &draft))?
@@ -155,6 +153,13 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Where the folder is while it is no container yet, or no longer one.
+    pub(crate) fn draft(&self) -> PathBuf {
+        let name = self.0.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.trim_start_matches(DRAFT_PREFIX);
+        self.0.with_file_name(format!("{DRAFT_PREFIX}{name}"))
     }
 
     /// The configuration of the network that `ifname` was attached to, as it was then: DEL needs that one.

@@ -3,6 +3,7 @@
 //! It must never move wharf's own threads but the one that makes the namespace and ends.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::thread;
 
@@ -11,12 +12,14 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::error::{Error, Result};
+use crate::home::Home;
+
+/// The note of [`ensure_folder`], in the folder of run-time state.
+const FOLDER_NOTE: &str = "netns-folder-is-ours";
 
 /// Makes a network namespace and keeps it at `path`, which `ip netns` then lists.
-pub(crate) fn create(path: &Path) -> Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
-    }
+pub(crate) fn create(home: &Home, path: &Path) -> Result<()> {
+    ensure_folder(home)?;
     File::create_new(path).map_err(Error::file("create", path))?;
     let made = thread::scope(|scope| {
         // A thread of its own, which ends inside the new namespace: no way back that could be forgotten.
@@ -37,6 +40,24 @@ pub(crate) fn create(path: &Path) -> Result<()> {
         let _ = fs::remove_file(path);
         Error::kernel("make a network namespace at", path)(errno)
     })
+}
+
+/// Makes the folder of named namespaces, and notes that it was we who did: it is not ours to remove otherwise.
+fn ensure_folder(home: &Home) -> Result<()> {
+    let dir = home.netns_dir();
+    match fs::create_dir(dir) {
+        Ok(()) => {
+            let note = home.run().join(FOLDER_NOTE);
+            fs::write(&note, "").map_err(Error::file("write", note))
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) => Err(Error::file("create", dir)(cause)),
+    }
+}
+
+/// Whether wharf made the folder of named namespaces in this boot.
+pub(crate) fn folder_is_ours(home: &Home) -> bool {
+    home.run().join(FOLDER_NOTE).exists()
 }
 
 /// Lets go of the namespace at `path`; one that is gone already is success.

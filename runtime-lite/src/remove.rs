@@ -57,11 +57,15 @@ pub(crate) fn rest(
 
 /// Removes a folder and all that is in it; an absent one is success.
 pub(crate) fn remove_folder(folder: &Folder) -> Result<()> {
-    match fs::remove_dir_all(folder.path()) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(Error::file("remove", folder.path())(cause))
-        }
-        _ => Ok(()),
+    // Half removed it would be a container that nobody can read: under its first name it is a draft, which `gc` removes.
+    let draft = folder.draft();
+    let removed = match fs::rename(folder.path(), &draft) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.and_then(|()| fs::remove_dir_all(&draft)),
+    };
+    match removed {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(Error::file("remove", draft)),
     }
 }
 

@@ -166,7 +166,7 @@ impl<'a> Job<'a> {
         etc::prepare(&self.folder)?;
         bundle::write(&self.container, &self.folder, &self.hostname)?;
         match &self.container.netns {
-            Some(path) => netns::create(path),
+            Some(path) => netns::create(self.home, path),
             None => Ok(()),
         }
     }
@@ -205,17 +205,16 @@ impl<'a> Job<'a> {
     /// Waits for the container's end, passing signals to it.
     fn follow(&self, shim: &Shim, signals: &SignalFd) -> Result<ExitCode> {
         loop {
-            let mut watched = [
-                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(shim.channel().as_fd(), PollFlags::POLLIN),
-            ];
+            let [channel, end] = shim.watched();
+            let mut watched =
+                [signals.as_fd(), channel, end].map(|end| PollFd::new(end, PollFlags::POLLIN));
             match poll(&mut watched, PollTimeout::NONE) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(Error::kernel("wait for", self.folder.path())(errno)),
             }
             let ready = |at: usize| watched.get(at).and_then(PollFd::any).unwrap_or(false);
-            let (signalled, said) = (ready(0), ready(1));
+            let (signalled, said) = (ready(0), ready(1) || ready(2));
             if signalled {
                 self.pass_on(signals, shim)?;
             }

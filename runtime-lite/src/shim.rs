@@ -3,10 +3,12 @@
 //! It must never wait for a shim without noticing its death: the socket closes when it dies.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wharf_protocol::{Channel, ChannelError, Report, Request, file};
@@ -24,6 +26,8 @@ const LIBEXEC: &str = "/usr/libexec/wharfline";
 #[derive(Debug)]
 pub(crate) struct Shim {
     child: Child,
+    /// Becomes readable when the shim ends. Its socket may not: a half-made container holds a copy of that.
+    end: OwnedFd,
     channel: Channel,
     log: PathBuf,
 }
@@ -48,8 +52,10 @@ impl Shim {
             .stderr(words)
             .spawn()
             .map_err(Error::file("start", binary))?;
+        let end = pidfd_of(&child).map_err(Error::kernel("watch the shim in", folder.path()))?;
         Ok(Shim {
             child,
+            end,
             channel,
             log,
         })
@@ -71,7 +77,7 @@ impl Shim {
         self.ask(&Request::Delete, &[])
     }
 
-    fn ask(&self, request: &Request, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> Result<()> {
+    fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         match self.channel.send(request, descriptors) {
             // It is gone: its log knows more than the socket.
             Err(ChannelError::Socket(_)) => Err(self.died()),
@@ -81,10 +87,32 @@ impl Shim {
 
     /// The shim's next word. A failure that it reports is the error; so is its death.
     pub(crate) fn hear(&self) -> Result<Report> {
+        if !self.speaks()? {
+            return Err(self.died());
+        }
         match self.channel.receive::<Report>()? {
             Some((Report::Failed(failure), _)) => Err(Error::Container(failure)),
             Some((report, _)) => Ok(report),
             None => Err(self.died()),
+        }
+    }
+
+    /// Waits for the shim's next word or its end; says whether there is a word. What it said before it ended counts.
+    fn speaks(&self) -> Result<bool> {
+        loop {
+            let mut watched = self
+                .watched()
+                .map(|end| PollFd::new(end, PollFlags::POLLIN));
+            match poll(&mut watched, PollTimeout::NONE) {
+                Ok(_) => {
+                    let [spoke, ended] = watched.map(|end| end.any().unwrap_or(false));
+                    if spoke || ended {
+                        return Ok(spoke);
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::kernel("wait for the shim of", &self.log)(errno)),
+            }
         }
     }
 
@@ -102,9 +130,9 @@ impl Shim {
         let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
     }
 
-    /// The descriptor that becomes readable when the shim has something to say.
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
+    /// The descriptors that become readable when the shim has something to say, and when it has ended.
+    pub(crate) fn watched(&self) -> [BorrowedFd<'_>; 2] {
+        [self.channel.as_fd(), self.end.as_fd()]
     }
 
     /// Waits until the shim has cleared away and ended; says whether it could.
@@ -136,6 +164,12 @@ pub(crate) fn delete(folder: &Folder) -> Result<()> {
             complaint: String::from_utf8_lossy(&done.stderr).trim().to_owned(),
         }),
     }
+}
+
+fn pidfd_of(child: &Child) -> std::result::Result<OwnedFd, Errno> {
+    let pid = rustix::process::Pid::from_child(child);
+    let flags = rustix::process::PidfdFlags::empty();
+    rustix::process::pidfd_open(pid, flags).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
 }
 
 /// $WHARF_SHIM, else beside wharf, else in libexec.

@@ -2,17 +2,16 @@
 //! People call it, once, before they remove the binaries.
 //! It must never take anything from a container that lives: it refuses instead.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde::Deserialize;
-
 use crate::bundle::CGROUP_PARENT;
 use crate::error::{Error, Result};
 use crate::home::{Home, LIBCNI_CACHE};
-use crate::{gc, network, output};
+use crate::{gc, netns, network, output};
 
 /// Plugins that keep something on the host beyond their attachments, in the order in which it goes.
 const PLUGINS: [&str; 4] = ["portmap", "bridge", "host-local", "loopback"];
@@ -23,12 +22,16 @@ pub(crate) fn uninstall(home: &Home, dry_run: bool) -> Result<()> {
     if !living.is_empty() {
         return Err(Error::StillUsed(living));
     }
-    let mut report = Report { dry_run, failed: 0 };
+    let mut report = Report {
+        dry_run,
+        failed: 0,
+        said: HashSet::new(),
+    };
     gc::leftovers(home, dry_run, &mut |line| output::print(&line))?;
     for known in network::all(home)?.0.into_iter().filter(|known| known.own) {
         let object = format!("network {}", known.list.name);
         report.take(&object, || {
-            network::remove::give_up(home, known.list)?;
+            network::remove::give_up(home, &known.list)?;
             fs::remove_file(&known.path).map_err(Error::file("remove", &known.path))
         });
     }
@@ -37,6 +40,11 @@ pub(crate) fn uninstall(home: &Home, dry_run: bool) -> Result<()> {
     }
     for path in files(home) {
         report.take(&path.display().to_string(), || remove(&path));
+    }
+    for dir in shared_folders() {
+        if is_empty(&dir) {
+            report.take(&dir.display().to_string(), || remove(&dir));
+        }
     }
     match report.failed {
         0 => Ok(()),
@@ -48,6 +56,8 @@ pub(crate) fn uninstall(home: &Home, dry_run: bool) -> Result<()> {
 struct Report {
     dry_run: bool,
     failed: usize,
+    /// The interface plugins keep some things together, and each would name them.
+    said: HashSet<String>,
 }
 
 impl Report {
@@ -63,7 +73,10 @@ impl Report {
         }
     }
 
-    fn removed(&self, object: &str) {
+    fn removed(&mut self, object: &str) {
+        if !self.said.insert(object.to_owned()) {
+            return;
+        }
         let verb = if self.dry_run {
             "would remove"
         } else {
@@ -78,25 +91,8 @@ impl Report {
     }
 }
 
-/// What `PLUGIN uninstall` answers on stdout.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    #[serde(default)]
-    removed: Vec<String>,
-    #[serde(default)]
-    kept: Vec<Remark>,
-    #[serde(default)]
-    failed: Vec<Remark>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Remark {
-    object: String,
-    why: String,
-}
-
-/// Has a plugin take back what it keeps. The first of its name counts, as for a runtime; one that is not ours
-/// answers something else, and is passed over.
+/// Has a plugin take back what it keeps: a line on stdout for each thing that goes. The first of its name counts, as for
+/// a runtime. One that is not ours does not know the word: the reference's answers a CNI error, or nothing at all.
 fn plugin_side(home: &Home, plugin: &str, report: &mut Report) -> Result<()> {
     let found = home.plugins().iter().map(|dir| dir.join(plugin));
     let Some(binary) = found.into_iter().find(|path| path.is_file()) else {
@@ -109,20 +105,18 @@ fn plugin_side(home: &Home, plugin: &str, report: &mut Report) -> Result<()> {
     }
     let ran = command
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .output()
         .map_err(Error::file("run", &binary))?;
-    let Ok(answer) = serde_json::from_slice::<Answer>(&ran.stdout) else {
+    let answer = String::from_utf8_lossy(&ran.stdout);
+    if answer.starts_with('{') {
         return Ok(());
-    };
-    for object in &answer.removed {
+    }
+    for object in answer.lines() {
         report.removed(object);
     }
-    for kept in &answer.kept {
-        output::print(&format!("keep {}: {}\n", kept.object, kept.why));
-    }
-    for failed in &answer.failed {
-        report.failure(&failed.object, &failed.why);
+    if !ran.status.success() {
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        report.failure(&binary.display().to_string(), complaint.trim());
     }
     Ok(())
 }
@@ -134,13 +128,22 @@ fn files(home: &Home) -> Vec<PathBuf> {
         home.lib().to_owned(),
         Path::new(LIBCNI_CACHE).join("wharfline.lock"),
     ];
-    files.extend(control_groups());
-    let named = fs::read_dir(home.netns_dir());
-    if named.is_ok_and(|mut entries| entries.next().is_none()) {
+    if netns::folder_is_ours(home) && is_empty(home.netns_dir()) {
         files.push(home.netns_dir().to_owned());
     }
+    files.extend(control_groups());
     files.retain(|path| path.exists());
     files
+}
+
+/// The folders that plugins and runtimes share, if nothing is left in them.
+fn shared_folders() -> Vec<PathBuf> {
+    let root = Path::new(LIBCNI_CACHE);
+    vec![root.join("networks"), root.join("results"), root.to_owned()]
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// The parent of all containers' control groups, in each hierarchy of v1 and in the one of v2.
@@ -151,10 +154,16 @@ fn control_groups() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = hierarchies
         .map(|entry| entry.path().join(name))
         .chain([root.join(name)])
-        .filter(|path| path.is_dir())
+        .filter(|path| path.is_dir() && !has_groups(path))
         .collect();
     found.sort();
     found
+}
+
+/// Whether containers are in it: those of another wharf, which has its own /run but shares the control groups.
+fn has_groups(path: &Path) -> bool {
+    let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.any(|entry| entry.path().is_dir())
 }
 
 /// Removes a file, or a folder with its files; a control group's files go with it, and an absent one is success.

@@ -14,5 +14,6 @@ pub mod pick;
 pub mod range;
 pub mod resolv;
 pub mod store;
+pub mod uninstall;
 
 pub use error::{Error, Usage};

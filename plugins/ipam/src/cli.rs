@@ -6,7 +6,7 @@ mod table;
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use wharfline_ipam::Error;
 use wharfline_ipam::address::Addr;
 use wharfline_ipam::operator::{self, Entry};
 use wharfline_ipam::store::{DEFAULT_DATA_DIR, Lease, Place, Site};
+use wharfline_ipam::uninstall::{take_away, traces};
 use wharfline_spec::{ContainerId, NetworkName};
 
 const EXAMPLES: &str = "\
@@ -35,7 +36,22 @@ configuration on standard input.";
 #[command(name = "host-local", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    word: Word,
+}
+
+#[derive(Debug, Subcommand)]
+enum Word {
+    #[command(flatten)]
+    Lease(Command),
+    /// Remove what networks without leases left: locks, cursors, folders
+    Uninstall {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        /// The key `dataDir` of the network configuration
+        #[arg(long, default_value = DEFAULT_DATA_DIR)]
+        data_dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,8 +117,11 @@ impl Common {
 /// Parses the command line, does what it says and prints what came of it. The status is 0 on success,
 /// 1 when there was nothing to show or free, 2 for a wrong command line or a failure.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let (entries, common) = match run(&cli.command) {
+    let command = match Cli::parse().word {
+        Word::Lease(command) => command,
+        Word::Uninstall { dry_run, data_dir } => return uninstall(&data_dir, dry_run),
+    };
+    let (entries, common) = match run(&command) {
         Ok(done) => done,
         Err(error) => {
             // Nobody is left to tell that stderr is closed.
@@ -116,11 +135,33 @@ pub(crate) fn main() -> ExitCode {
         table::table(&entries)
     };
     let printed = io::stdout().write_all(text.as_bytes());
-    let is_listing = matches!(cli.command, Command::Ls { .. });
+    let is_listing = matches!(command, Command::Ls { .. });
     match printed {
         Ok(()) if is_listing || !entries.is_empty() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::from(1),
         Err(_) => ExitCode::from(2),
+    }
+}
+
+/// Prints a line for each thing that goes, or would.
+fn uninstall(data_dir: &Path, dry_run: bool) -> ExitCode {
+    let site = Site::default();
+    let remove = || -> Result<(), Error> {
+        for trace in traces(&site, data_dir)? {
+            if !dry_run {
+                take_away(&site, &trace)?;
+            }
+            // A closed pipe is the reader's choice.
+            let _ = writeln!(io::stdout(), "{}", trace.display());
+        }
+        Ok(())
+    };
+    match remove() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "host-local: {error}");
+            ExitCode::from(2)
+        }
     }
 }
 

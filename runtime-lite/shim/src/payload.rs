@@ -9,10 +9,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::sys::signal::SigSet;
+use signal_hook::consts::FORBIDDEN;
+use signal_hook::flag;
 use wharf_protocol::{Failure, Stage};
 
 /// Runs the bundle's `process.args`, and says over a pipe why it could not.
@@ -85,6 +89,7 @@ impl Executor for Payload {
         SigSet::empty()
             .thread_set_mask()
             .map_err(|errno| ExecutorError::Other(format!("unblock signals: {errno}")))?;
+        forget_ignored_signals();
         // std's exec puts SIGPIPE back to its default, which Rust's start-up code had ignored.
         let cause = Command::new(command).args(arguments).exec();
         let reason = format!("execute {command}: {cause}");
@@ -95,6 +100,18 @@ impl Executor for Payload {
         };
         self.tell(verdict, &reason);
         Err(ExecutorError::Other(reason))
+    }
+}
+
+/// Whoever started `wharf` may have had it ignore signals (nohup, a shell's background jobs), which exec would pass on:
+/// the container could not even catch them. A signal that is *caught* is put back to its default by exec (signal(7)).
+fn forget_ignored_signals() {
+    let caught = Arc::new(AtomicBool::new(false));
+    for number in 1..32 {
+        if !FORBIDDEN.contains(&number) {
+            // One that can't be caught can't be ignored either.
+            let _ = flag::register(number, Arc::clone(&caught));
+        }
     }
 }
 

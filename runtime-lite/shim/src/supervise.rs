@@ -124,7 +124,10 @@ impl Shim {
                 self.kill();
                 Ok(())
             }
-            Ok(None) | Err(_) => self.lose_wharf(),
+            Ok(None) | Err(_) => {
+                self.lose_wharf();
+                Ok(())
+            }
         }
     }
 
@@ -172,13 +175,12 @@ impl Shim {
     }
 
     /// `wharf` is gone. A running container runs on; one that was never started has nobody left to start it.
-    fn lose_wharf(&mut self) -> Result<()> {
+    fn lose_wharf(&mut self) {
         self.channel = None;
         match self.life {
             Life::Running => {}
             Life::Unmade | Life::Waiting(_) | Life::Over => self.life = Life::Over,
         }
-        Ok(())
     }
 
     fn take_signals(&mut self) -> Result<()> {
@@ -257,7 +259,7 @@ impl Shim {
             None => false,
         };
         if lost {
-            self.channel = None;
+            self.lose_wharf();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A configuration list from the options of `wharf network create`: bridge, host-local, portmap.
 //! `network create` writes what it composes; the plugins read it.
-//! It must never use a key that only wharf understands: any CNI runtime can use the file.
+//! It must never use a key that only wharf understands: any CNI runtime can use the file (`keepBridge` is our bridge
+//! plugin's; the reference's passes over it).
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -125,6 +126,8 @@ fn bridge(wish: &Wish, ranges: &[Value]) -> Result<Value> {
         "isGateway": true,
         "ipMasq": !wish.internal,
         "hairpinMode": true,
+        // The bridge goes with the last container and comes with the next: nothing is left for `network rm` to remove.
+        "keepBridge": false,
         "ipam": ipam,
     });
     if let Some(mtu) = wish.mtu {

@@ -4,7 +4,6 @@
 
 use std::fs;
 
-use serde_json::Value;
 use wharfline_spec::cni::ConfList;
 
 use super::{find, inspect};
@@ -29,7 +28,7 @@ pub(crate) fn rm(home: &Home, name: &str) -> Result<()> {
             containers: users,
         });
     }
-    give_up(home, known.list)?;
+    give_up(home, &known.list)?;
     fs::remove_file(&known.path).map_err(Error::file("remove", &known.path))?;
     output::print(&format!("{name}\n"));
     Ok(())
@@ -53,16 +52,9 @@ fn users(home: &Home, name: &str) -> Result<Vec<String>> {
     Ok(users)
 }
 
-/// GC with no valid attachment and `keepBridge` off: the plugins let go of addresses, rules, and the bridge they made.
+/// GC with no valid attachment: the plugins let go of addresses, links and rules that crashed containers left.
 ///
-/// Below version 1.1.0 there is no GC: nothing is sent, and the bridge stays, as with every other runtime.
-pub(crate) fn give_up(home: &Home, mut list: ConfList) -> Result<()> {
-    for plugin in &mut list.plugins {
-        if plugin.plugin_type == "bridge" {
-            plugin
-                .raw
-                .insert("keepBridge".to_owned(), Value::Bool(false));
-        }
-    }
-    Ok(home.client().gc(&list, &[])?)
+/// Below version 1.1.0 there is no GC, and nothing is sent.
+pub(crate) fn give_up(home: &Home, list: &ConfList) -> Result<()> {
+    Ok(home.client().gc(list, &[])?)
 }

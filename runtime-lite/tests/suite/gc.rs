@@ -60,10 +60,6 @@ impl<'a> Runtime<'a> {
     }
 }
 
-fn lose(host: &Host, name: &str) {
-    host.lab.exec(&["ip", "netns", "del", name]);
-}
-
 fn objects(plan: &Value) -> Vec<&str> {
     let kept = plan["kept"].as_array().expect("a list");
     kept.iter()
@@ -80,11 +76,12 @@ fn collects_the_dead_only(version: &str) {
     runtime.attach("dead");
     assert_eq!(runtime.leases(), ["10.8.0.2", "10.8.0.3"]);
     drop(dead);
-    lose(&host, "dead");
-    let before = host.world();
+    // The dead one's link may still be going.
+    let files = || host.world().without("host ");
+    let before = files();
     let plan = host.wharf(&["gc", "--dry-run", "--json"]).json();
     assert!(
-        before.difference(&host.world()).is_empty(),
+        before.difference(&files()).is_empty(),
         "a dry run changed something"
     );
     assert_eq!(plan["detach"][0]["container"], "dead", "{plan:#}");
@@ -120,7 +117,6 @@ fn an_attachment_without_cache_is_known_by_its_record() {
     runtime.attach("dead");
     std::fs::remove_dir_all(host.lab.path("/var/lib/cni/results")).expect("lost");
     drop(dead);
-    lose(&host, "dead");
     host.wharf(&["gc"]).ok();
     assert_eq!(runtime.leases(), ["10.8.0.2"]);
 }
@@ -147,7 +143,6 @@ fn a_namespace_that_we_may_only_not_see_is_kept() {
     runtime.attach("hidden");
     drop(hidden);
     // As it looks from a mount namespace that the mount did not reach: a file, and a record that can't be checked.
-    lose(&host, "hidden");
     std::fs::write(host.lab.path("/run/netns/hidden"), "").expect("written");
     let plan = host.wharf(&["gc", "--dry-run", "--json"]).json();
     assert_eq!(plan["detach"], json!([]), "{plan:#}");
@@ -170,7 +165,6 @@ fn a_broken_file_hides_nothing_and_stops_nothing() {
     let runtime = Runtime::new(&host, "1.1.0");
     runtime.attach("dead");
     drop(dead);
-    lose(&host, "dead");
     std::fs::write(host.lab.path("/var/lib/cni/results/broken"), "{").expect("written");
     std::fs::write(host.lab.path("/etc/cni/net.d/99-broken.conflist"), "{").expect("written");
     let done = host.wharf(&["gc", "--json"]).json();

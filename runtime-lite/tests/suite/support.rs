@@ -11,7 +11,7 @@ use serde_json::Value;
 use wharfline_testkit::{Lab, Plugins, Process, World, wait_for};
 
 /// Where the root filesystem is in the lab.
-pub const ROOTFS: &str = "/var/lib/rootfs";
+pub(crate) const ROOTFS: &str = "/var/lib/rootfs";
 /// The applets that tests run.
 const APPLETS: [&str; 16] = [
     "cat", "echo", "env", "false", "grep", "httpd", "id", "ip", "ls", "mknod", "mount", "ps", "sh",
@@ -19,23 +19,23 @@ const APPLETS: [&str; 16] = [
 ];
 
 /// A lab with wharf in it.
-pub struct Host {
-    pub lab: Lab,
+pub(crate) struct Host {
+    pub(crate) lab: Lab,
     bin: PathBuf,
     plugins: String,
 }
 
 /// What a command of wharf's answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Host {
     /// With our own plugins, and the reference's for types that we do not have.
-    pub fn new() -> Host {
+    pub(crate) fn new() -> Host {
         let plugins = Plugins::ours().with_reference();
         let lab = Lab::new();
         make_rootfs(&lab.path(ROOTFS));
@@ -47,31 +47,31 @@ impl Host {
     }
 
     /// `wharf` with these words, as a command that runs on the host.
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = self.lab.command(self.bin.join("wharf"));
         command.args(words).env("CNI_PATH", &self.plugins);
         command
     }
 
     /// What CNI_PATH says.
-    pub fn plugins(&self) -> &str {
+    pub(crate) fn plugins(&self) -> &str {
         &self.plugins
     }
 
     /// One of the binaries under test.
-    pub fn bin(&self, name: &str) -> PathBuf {
+    pub(crate) fn bin(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }
 
     /// Runs `wharf` to its end.
     #[track_caller]
-    pub fn wharf(&self, words: &[&str]) -> Answer {
+    pub(crate) fn wharf(&self, words: &[&str]) -> Answer {
         self.wharf_reading(words, "")
     }
 
     /// Runs `wharf` to its end, with something on its stdin.
     #[track_caller]
-    pub fn wharf_reading(&self, words: &[&str], stdin: &str) -> Answer {
+    pub(crate) fn wharf_reading(&self, words: &[&str], stdin: &str) -> Answer {
         let output = self.lab.run_command(self.command(words), stdin.as_bytes());
         Answer {
             code: output.status.code(),
@@ -82,13 +82,13 @@ impl Host {
 
     /// `wharf run --rm` with these options, then the root filesystem and the command.
     #[track_caller]
-    pub fn run(&self, options: &[&str], command: &[&str]) -> Answer {
+    pub(crate) fn run(&self, options: &[&str], command: &[&str]) -> Answer {
         self.wharf(&run_words(options, command))
     }
 
     /// The same, beside the test; returns once the container runs.
     #[track_caller]
-    pub fn start(&self, name: &str, options: &[&str], command: &[&str]) -> Process {
+    pub(crate) fn start(&self, name: &str, options: &[&str], command: &[&str]) -> Process {
         let options = [options, &["--name", name]].concat();
         let process = Process::start(self.command(&run_words(&options, command)));
         wait_for(
@@ -103,21 +103,28 @@ impl Host {
     }
 
     /// A container as `wharf ps --json` has it.
-    pub fn container(&self, name: &str) -> Option<Value> {
+    pub(crate) fn container(&self, name: &str) -> Option<Value> {
         let all = self.wharf(&["ps", "--json"]).json();
         let all = all.as_array().expect("a list").clone();
         all.into_iter().find(|about| about["name"] == name)
     }
 
     /// The world as it is after one container has come and gone: what stays for good is in it.
-    pub fn warm(&self, network: &str) -> World {
-        self.run(&["--network", network], &["true"]).ok();
+    pub(crate) fn warm(&self, network: &str) -> World {
+        let ports: &[&str] = if network == "none" {
+            &[]
+        } else {
+            &["-p", "9:9"]
+        };
+        let options = [&["--network", network, "--name", "warm"], ports].concat();
+        self.run(&options, &["true"]).ok();
         self.world()
     }
 
     /// The world without what changes by itself, and without what lies in the root filesystem.
-    pub fn world(&self) -> World {
-        self.lab.world().without(&format!("file {ROOTFS}"))
+    pub(crate) fn world(&self) -> World {
+        let world = self.lab.world().without(&format!("file {ROOTFS}"));
+        world.without(&format!("directory {ROOTFS}"))
     }
 }
 
@@ -128,21 +135,21 @@ fn run_words<'a>(options: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
 impl Answer {
     /// Asserts success, and returns stdout.
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
 
     /// Asserts success, and returns stdout as JSON.
     #[track_caller]
-    pub fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         let text = self.ok();
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e} in {text}"))
     }
 
     /// Asserts failure with `code` and a complaint that has `words` in it.
     #[track_caller]
-    pub fn refused(self, code: i32, words: &str) {
+    pub(crate) fn refused(self, code: i32, words: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert!(self.stderr.contains(words), "{words:?} is not in {self:?}");
     }
