@@ -2,11 +2,11 @@
 //! `perform` places each veth pair through it, `remove` tells it of each freed port.
 //! It must never move an endpoint that carries traffic.
 //!
-//! A bridge takes 900 ports before the next one is cascaded to it, though the kernel would let it have 1,023: a broadcast
-//! becomes one packet a port, a processor's backlog takes 1,000 of them (net.core.netdev_max_backlog), and the ports that
-//! come last would never hear an ARP request, however often it is repeated (moby#34098: 1,001 of 1,023 reachable).
+//! A bridge takes 250 ports before the next one is cascaded to it, though the kernel would let it have 1,023: a broadcast
+//! becomes one packet a port, a processor's backlog takes 1,000 of them (net.core.netdev_max_backlog), and of several at once
+//! some ports would never hear (moby#34098: 1,001 of 1,023 reachable).
 //!
-//! The kernel gives a new port the lowest free number. So the port that gets number 900 tells that the bridge is full,
+//! The kernel gives a new port the lowest free number. So the port that gets number 250 tells that the bridge is full,
 //! which costs nothing to find out, however many ports there are; its place is taken by the cascade.
 
 use nix::errno::Errno;
@@ -27,7 +27,7 @@ use crate::undo::{Undo, or_absent};
 /// Highest port number of a bridge (net/bridge/br_private.h: BR_MAX_PORTS, of which 0 is never given).
 pub const LAST_PORT: u16 = 1023;
 /// Number of the port that leads to the next bridge of a network.
-pub const CASCADE_PORT: u16 = 900;
+pub const CASCADE_PORT: u16 = 250;
 /// Bridges of one network; a million endpoints are beyond any host.
 const MAX_MEMBERS: u32 = 1024;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins};
 
 /// Foreign ports that leave room for the first container and for one more.
-const FOREIGN: usize = 898;
+const FOREIGN: usize = 248;
 
 /// Four containers: the first on the first bridge, the others on the second.
 struct Crowd<'lab> {

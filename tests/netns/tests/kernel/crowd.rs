@@ -7,7 +7,7 @@ use serde_json::json;
 use wharfline_netns_tests::lists::{self, gateway, list, port, ports, with};
 use wharfline_netns_tests::{Pod, addresses, conformance, ours, warm_up};
 use wharfline_testkit::traffic::tcp;
-use wharfline_testkit::{Attachment, Lab, Network, Outside};
+use wharfline_testkit::{Attachment, Lab, Network, Outside, wait_for};
 
 /// Runs `work` for each item on a thread of its own, all at the same time.
 fn all_at_once<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
@@ -124,9 +124,13 @@ fn twelve_hundred_endpoints_on_one_network_reach_each_other() {
     });
     for (a, b) in pairs(500, ENDPOINTS) {
         let service = tcp(pods[b].v4(), 80);
-        pods[a]
-            .run(|| service.connects(within))
-            .unwrap_or_else(|e| panic!("{} to {}: {e}", pods[a].v4(), pods[b].v4()));
+        // Twelve hundred newborn interfaces solicit routers, each heard by all: a first ARP request may be lost in that.
+        let what = format!("{} to reach {}", pods[a].v4(), pods[b].v4());
+        wait_for(&what, 6 * within, || {
+            pods[a]
+                .run(|| service.connects(within))
+                .map_err(|e| e.to_string())
+        });
     }
     for interface in pods.iter().map(|pod| &pod.result["interfaces"][0]) {
         assert_eq!(
