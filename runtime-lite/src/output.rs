@@ -7,7 +7,6 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::Value;
 
 /// Prints `text` to stdout. A reader that has gone away (`wharf ps | head -1`) is no error.
-#[expect(clippy::print_stdout, reason = "the one place that writes to stdout")]
 pub(crate) fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = stdout
@@ -36,7 +35,6 @@ pub(crate) fn fail(text: &str) {
     );
 }
 
-#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
 fn complain(who: &str, text: &str) {
     let _ = writeln!(io::stderr(), "{who}: {text}");
 }

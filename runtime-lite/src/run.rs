@@ -60,7 +60,8 @@ pub(crate) fn run(home: &Home, request: Request) -> Result<ExitCode> {
     let end = job.live(&signals);
     let (code, left) = match end {
         Ok(Ended { code, shim }) => (Ok(code), job.finish(shim)),
-        Err(Broken { error, shim }) => {
+        Err(broken) => {
+            let Broken { error, shim } = *broken;
             let left = match shim.is_some_and(Shim::abandon) {
                 true => Left::Files,
                 false => Left::Everything,
@@ -141,8 +142,8 @@ impl<'a> Job<'a> {
     }
 
     /// From the folder to the exit status.
-    fn live(&self, signals: &SignalFd) -> std::result::Result<Ended, Broken> {
-        let without_shim = |error| Broken { error, shim: None };
+    fn live(&self, signals: &SignalFd) -> std::result::Result<Ended, Box<Broken>> {
+        let without_shim = |error| Box::new(Broken { error, shim: None });
         self.prepare().map_err(without_shim)?;
         let shim = Shim::spawn(self.home, &self.folder).map_err(without_shim)?;
         let ended = self
@@ -151,10 +152,10 @@ impl<'a> Job<'a> {
             .and_then(|()| self.follow(&shim, signals));
         match ended {
             Ok(code) => Ok(Ended { code, shim }),
-            Err(error) => Err(Broken {
+            Err(error) => Err(Box::new(Broken {
                 error,
                 shim: Some(shim),
-            }),
+            })),
         }
     }
 

@@ -194,8 +194,10 @@ mod tests {
     #[test]
     fn the_verdict_says_which_way_the_command_failed() {
         let (payload, verdict) = Payload::new().expect("a pipe");
-        payload.tell(NOT_FOUND);
+        payload.tell(NOT_FOUND, "no");
         drop(payload);
-        assert_eq!(verdict.wait().expect("read"), Some(Stage::CommandNotFound));
+        let failure = verdict.wait().expect("read").expect("a failure");
+        assert_eq!(failure.stage, Stage::CommandNotFound);
+        assert_eq!(failure.reason, "no");
     }
 }

@@ -155,55 +155,42 @@ pub(super) fn object(key: &Key) -> String {
 
 /// The whole plan, for people.
 pub(super) fn page(survey: &Survey, plan: &Plan, dry_run: bool) -> String {
-    let verb = |doing: &str| match dry_run {
-        true => format!("would {doing}"),
-        false => doing.to_owned(),
-    };
-    let mut text = String::new();
-    let mut line = |what: String| {
-        text.push_str(&what);
-        text.push('\n');
-    };
-    for (about, _) in &survey.dead {
+    let would = if dry_run { "would " } else { "" };
+    let doing = |(verb, what): (&str, String)| format!("{would}{verb} {what}\n");
+    let kept = |kept: &Kept| format!("keep {}: {}\n", kept.object, kept.why);
+    let done = removals(survey).chain(sendings(plan)).map(doing);
+    done.chain(plan.kept.iter().map(kept)).collect()
+}
+
+/// What wharf removes itself: its own dead containers, and files of such.
+fn removals(survey: &Survey) -> impl Iterator<Item = (&'static str, String)> {
+    let dead = survey.dead.iter().map(|(about, _)| {
         let (id, name) = (about.short_id(), &about.name);
-        line(format!(
-            "{} container {id} ({name}): nobody looks after it",
-            verb("remove")
-        ));
-    }
-    for folder in &survey.drafts {
-        line(format!(
-            "{} {}: it was never finished",
-            verb("remove"),
-            folder.path().display()
-        ));
-    }
-    for orphan in &plan.orphans {
-        line(format!(
-            "{} {}: {}",
-            verb("detach"),
-            object(&orphan.key),
-            orphan.why
-        ));
-    }
-    for collection in &plan.collections {
+        format!("container {id} ({name}): nobody looks after it")
+    });
+    let drafts = survey.drafts.iter().map(|folder| {
+        let path = folder.path().display();
+        format!("{path}: it was never finished")
+    });
+    let strays = survey.stray_netns.iter().chain(&survey.stray_names);
+    let strays = strays.map(|path| format!("{}: its container is gone", path.display()));
+    dead.chain(drafts)
+        .chain(strays)
+        .map(|what| ("remove", what))
+}
+
+/// What the plugins are sent.
+fn sendings(plan: &Plan) -> impl Iterator<Item = (&'static str, String)> {
+    let orphans = plan.orphans.iter().map(|orphan| {
+        let what = format!("{}: {}", object(&orphan.key), orphan.why);
+        ("detach", what)
+    });
+    let collections = plan.collections.iter().map(|collection| {
         let (name, count) = (&collection.list.name, collection.valid.len());
-        line(format!(
-            "{} network {name}: {count} valid attachment(s)",
-            verb("collect")
-        ));
-    }
-    for path in survey.stray_netns.iter().chain(&survey.stray_names) {
-        line(format!(
-            "{} {}: its container is gone",
-            verb("remove"),
-            path.display()
-        ));
-    }
-    for kept in &plan.kept {
-        line(format!("keep {}: {}", kept.object, kept.why));
-    }
-    text
+        let what = format!("network {name}: {count} valid attachment(s)");
+        ("collect", what)
+    });
+    orphans.chain(collections)
 }
 
 /// The whole plan, for scripts.

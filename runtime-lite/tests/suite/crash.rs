@@ -171,6 +171,6 @@ fn traced(host: &Host, victim: Victim, options: &str) {
     command.stderr(std::process::Stdio::null());
     let mut process = Process::start(command);
     wait_for("the container to end", Duration::from_secs(30), || {
-        process.ended().map_or(Err("it runs".to_owned()), Ok)
+        process.ended().ok_or_else(|| "it runs".to_owned())
     });
 }

@@ -159,7 +159,7 @@ pub(crate) fn signal(process: &Process, signal: Signal) {
 
 pub(crate) fn exit_code(process: &mut Process) -> Option<i32> {
     wait_for("wharf to end", Duration::from_secs(20), || {
-        process.ended().map_or(Err("it runs".to_owned()), Ok)
+        process.ended().ok_or_else(|| "it runs".to_owned())
     })
     .code()
 }
