@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use wharfline_testkit::{Lab, Plugins, Process, World, wait_for};
 
@@ -125,6 +127,26 @@ impl Host {
     pub(crate) fn world(&self) -> World {
         let world = self.lab.world().without(&format!("file {ROOTFS}"));
         world.without(&format!("directory {ROOTFS}"))
+    }
+}
+
+impl Drop for Host {
+    /// Control groups are the machine's: a container that dies with its lab would leave its own behind.
+    fn drop(&mut self) {
+        let listed = self.wharf(&["ps", "--json"]).stdout;
+        let all: Vec<Value> = serde_json::from_str(&listed).unwrap_or_default();
+        for pid in all.iter().filter_map(|about| about["pid"].as_i64()) {
+            let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
+            // It may have ended by itself.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        wait_for("no container to be left", Duration::from_secs(10), || {
+            self.wharf(&["gc"]);
+            match self.wharf(&["ps", "--json"]).stdout.trim() {
+                "[]" => Ok(()),
+                left => Err(left.to_owned()),
+            }
+        });
     }
 }
 
