@@ -483,13 +483,14 @@ fn isolation_holds_across_a_cascade() {
     assert_eq!(near.enter(|| ask("10.9.0.2:80")), None, "two may not");
 }
 
-/// For the UDP tests of `conntrack.rs`.
+/// Answers each datagram with itself and a name. For the UDP tests of `conntrack.rs`.
 pub(crate) fn udp_server(space: &Space, at: SocketAddr, answer: &'static str) {
     let socket = space.enter(|| UdpSocket::bind(at).expect("a socket"));
     std::thread::spawn(move || {
         let mut buffer = [0; 64];
-        while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(answer.as_bytes(), peer);
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let answer = [&buffer[..length], answer.as_bytes()].concat();
+            let _ = socket.send_to(&answer, peer);
         }
     });
 }
