@@ -36,5 +36,6 @@ mod undo;
 pub mod uninstall;
 mod verify;
 pub mod vlan_gateway;
+mod vouched;
 
 pub use error::{Error, ErrorKind, Result};

@@ -2,13 +2,13 @@
 //! The engine opens one per verb; drivers observe through it, operations are performed on it.
 //! It must never leave the caller's thread in another namespace.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use wharfline_kernel::link::{Link, LinkKey};
 use wharfline_kernel::netns::{self, Aside};
-use wharfline_kernel::nft::{Nft, Standing, Table};
+use wharfline_kernel::nft::{Nft, Table, Vouched};
 use wharfline_kernel::{KernelError, Netns, NetnsId, RouteSocket, sysctl};
 use wharfline_spec::names::IfName;
 
@@ -25,11 +25,21 @@ pub struct Session {
     container: Option<Container>,
     nft: OnceCell<RefCell<Nft>>,
     state: HostState,
-    /// Tables that this verb found whole.
-    whole: RefCell<BTreeSet<Table>>,
+    whole: RefCell<Whole>,
     indices: RefCell<HashMap<(NsRef, IfName), u32>>,
     /// The last link looked up on the host: what was observed is not asked again at once.
     observed: RefCell<Option<Link>>,
+}
+
+/// What one verb knows of our nftables tables (`vouched.rs`).
+#[derive(Default)]
+pub(crate) struct Whole {
+    /// Found as they were laid.
+    pub(crate) tables: BTreeSet<Table>,
+    /// Whether the note was looked at.
+    pub(crate) recalled: bool,
+    /// What it said.
+    pub(crate) noted: Option<Vouched>,
 }
 
 struct Container {
@@ -161,21 +171,14 @@ impl Session {
         Ok(work(&mut nft.borrow_mut())?)
     }
 
-    /// Whether `table` stands as it was laid; a table found whole is not looked at again by the same verb.
-    pub fn is_whole(&self, table: &Table) -> Result<bool> {
-        if self.whole.borrow().contains(table) {
-            return Ok(true);
-        }
-        let whole = self.with_nft(|nft| nft.verify(table))? == Standing::Sealed;
-        if whole {
-            self.whole.borrow_mut().insert(table.clone());
-        }
-        Ok(whole)
+    /// Whether the nfnetlink socket is open.
+    pub(crate) fn has_nft(&self) -> bool {
+        self.nft.get().is_some()
     }
 
-    /// Forgets which tables were whole, because one was found gone.
-    pub fn distrust_tables(&self) {
-        self.whole.borrow_mut().clear();
+    /// What this verb knows of our tables; borrowed for a moment.
+    pub(crate) fn whole(&self) -> RefMut<'_, Whole> {
+        self.whole.borrow_mut()
     }
 
     /// The link, freshly looked up.

@@ -13,6 +13,7 @@ use crate::lock::{Lock, Mode};
 use crate::record::{Record, SharedNote};
 use crate::session::Session;
 use crate::state;
+use crate::vouched;
 
 /// Adds elements that others may have added before.
 pub fn ensure(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> {
@@ -40,7 +41,7 @@ fn standing(
     stand(session, elements)?;
     match session.with_nft(|nft| Ok(add(nft)))? {
         Err(gone) if gone.is_absent() => {
-            session.distrust_tables();
+            vouched::distrust(session);
             stand(session, elements)?;
             session.with_nft(add)
         }
@@ -53,7 +54,7 @@ fn stand(session: &Session, elements: &[Element]) -> Result<()> {
     let tables: BTreeSet<Table> = elements.iter().map(Element::table).collect();
     let news = remember(session, &tables)?;
     for table in &tables {
-        if session.is_whole(table)? {
+        if vouched::is_whole(session, table)? {
             continue;
         }
         if let Err(failure) = lay(session, table) {
@@ -67,7 +68,7 @@ fn stand(session: &Session, elements: &[Element]) -> Result<()> {
 /// Lays anew what was flushed or altered since. Costs one file look-up where nothing of ours is in nftables.
 pub fn heal(session: &Session) -> Result<()> {
     for table in remembered(session)? {
-        if !session.is_whole(&table)? {
+        if !vouched::is_whole(session, &table)? {
             lay(session, &table)?;
         }
     }

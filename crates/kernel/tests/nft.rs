@@ -7,6 +7,8 @@ mod conntrack;
 mod elements;
 #[path = "nft/foreign.rs"]
 mod foreign;
+#[path = "nft/generation.rs"]
+mod generation;
 #[path = "nft/lab.rs"]
 mod lab;
 #[path = "nft/legacy.rs"]

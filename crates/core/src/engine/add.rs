@@ -12,6 +12,7 @@ use crate::record::{Record, SandboxId};
 use crate::session::Session;
 use crate::tables;
 use crate::transaction::Transaction;
+use crate::vouched;
 
 /// How often a derived name may be somebody else's before we give up.
 const SALTS: u8 = 8;
@@ -25,6 +26,7 @@ impl<D: Driver> Engine<'_, D> {
         let sandbox = self.enter(&mut session, attach)?;
         let held = self.lock_attachment(session.state(), &attach.key)?;
         let added = self.add_locked(&session, attach, &sandbox);
+        vouched::keep(&session);
         // What was made is there, whether the lock's file could be unlinked or not.
         if let Err(failure) = held.release() {
             tracing::warn!("{failure}");

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use super::Nft;
 use super::element::Element;
 use super::elements::{self, SetKey};
+use super::generation;
 use super::table::{BASE_VERSION, Table};
 use super::tag::Tag;
 use super::wire::{Request, attribute, comment_of};
@@ -47,23 +48,39 @@ pub enum Standing {
 
 impl Nft {
     /// Whether the table stands as it was laid: its flags, chains, policies and rules against the seal within.
+    /// One that does, and that nobody changed meanwhile, is vouched for ([`Nft::vouched`]).
     pub fn verify(&mut self, table: &Table) -> Result<Standing> {
-        let Some((version, digest)) = self.digest(table)? else {
+        let Some(seen) = self.look_at(table)? else {
             return Ok(Standing::Absent);
         };
         // A version that does not read (another program's table of that name) counts as 0.
-        match version.cmp(&BASE_VERSION) {
+        match seen.version.cmp(&BASE_VERSION) {
             Ordering::Less => return Ok(Standing::Altered),
             // How a newer release seals its rules is not ours to know; ours must not take their place.
             Ordering::Greater => return Ok(Standing::Sealed),
             Ordering::Equal => {}
         }
-        let sealed = self.holds(table, &SetKey::new("seal", digest.to_be_bytes().to_vec()))?;
-        Ok(if sealed {
-            Standing::Sealed
-        } else {
-            Standing::Altered
-        })
+        let seal = elements::get(table, &seen.seal());
+        let questions = vec![
+            Request::new(table.family(), 0, seal),
+            generation::question(),
+        ];
+        let mut answers = self.socket.ask(questions)?.into_iter();
+        match answers.next() {
+            Some(Ok(_)) => {}
+            Some(Err(refusal)) if refusal.errno != Errno::ENOENT => {
+                return Err(KernelError::new(
+                    format!("look up the seal of table {table}"),
+                    refusal.errno,
+                )
+                .with_extack(refusal.extack));
+            }
+            _ => return Ok(Standing::Altered),
+        }
+        if let Some(answer) = answers.next() {
+            self.vouch(table, seen.generation, generation::read(answer)?);
+        }
+        Ok(Standing::Sealed)
     }
 
     /// Lays the table and fills it with `elements`; an altered one is replaced in one transaction.
@@ -80,7 +97,7 @@ impl Nft {
         };
         if let Err(error) = run_nft(table, &script) {
             // Who lost a race finds the table there now.
-            let lost = standing == Standing::Absent && self.digest(table)?.is_some();
+            let lost = standing == Standing::Absent && self.look_at(table)?.is_some();
             return if lost { Ok(false) } else { Err(error) };
         }
         self.refill(table, elements)?;
@@ -93,7 +110,8 @@ impl Nft {
             attributes: vec![TableAttribute::Name(table.name())],
         });
         let request = Request::new(table.family(), 0, message);
-        match self.socket.transact(vec![request])?.pop() {
+        self.vouched = None;
+        match self.change(vec![request])?.pop() {
             Some((_, refusal)) if refusal.errno != Errno::ENOENT => Err(KernelError::new(
                 format!("delete table {table}"),
                 refusal.errno,
@@ -116,21 +134,17 @@ impl Nft {
             })
             .collect();
         for part in own.chunks(REFILL) {
-            self.add(part.iter().copied(), 0)?;
+            self.fill(part)?;
         }
-        let Some((_, digest)) = self.digest(table)? else {
+        let Some(seen) = self.look_at(table)? else {
             return Err(KernelError::new(
                 format!("seal table {table}"),
                 Errno::ENOENT,
             ));
         };
-        let key = SetKey::new("seal", digest.to_be_bytes().to_vec());
-        let request = Request::new(
-            table.family(),
-            NLM_F_CREATE,
-            elements::add(table, &key, None),
-        );
-        match self.socket.transact(vec![request])?.pop() {
+        let seal = elements::add(table, &seen.seal(), None);
+        let request = Request::new(table.family(), NLM_F_CREATE, seal);
+        match self.change_perhaps(vec![request])?.pop() {
             Some((_, refusal)) => Err(KernelError::new(
                 format!("seal table {table}"),
                 refusal.errno,
@@ -140,13 +154,16 @@ impl Nft {
         }
     }
 
-    /// Version and hash of the table as it stands; `None`: there is no such table.
-    fn digest(&mut self, table: &Table) -> Result<Option<(u32, u64)>> {
+    /// The table as it stands; `None`: there is no such table.
+    fn look_at(&mut self, table: &Table) -> Result<Option<Seen>> {
         let name = table.name();
         let get_table = NfTablesMessage::GetTable(TableMessage {
             attributes: vec![TableAttribute::Name(name.clone())],
         });
-        let mut questions = vec![Request::new(table.family(), 0, get_table)];
+        let mut questions = vec![
+            generation::question(),
+            Request::new(table.family(), 0, get_table),
+        ];
         for chain in table.chains() {
             let get_chain = NfTablesMessage::GetChain(ChainMessage {
                 attributes: vec![
@@ -157,6 +174,7 @@ impl Nft {
             questions.push(Request::new(table.family(), 0, get_chain));
         }
         let mut answers = self.socket.ask(questions)?.into_iter();
+        let generation = answers.next().map_or(Ok(0), generation::read)?;
         let head = match answers.next() {
             Some(Ok(object)) => object.attributes,
             Some(Err(refusal)) if refusal.errno == Errno::ENOENT => return Ok(None),
@@ -192,7 +210,11 @@ impl Nft {
             }
         }
         let parts: Vec<_> = parts.iter().map(Vec::as_slice).collect();
-        Ok(Some((version(&head), stable_hash(&parts))))
+        Ok(Some(Seen {
+            generation,
+            version: version(&head),
+            digest: stable_hash(&parts),
+        }))
     }
 
     fn rules(&mut self, table: &Table) -> Result<Vec<Vec<u8>>> {
@@ -205,6 +227,22 @@ impl Nft {
             .socket
             .dump(&format!("dump the rules of table {table}"), make)?;
         Ok(dumped.into_iter().map(|rule| rule.attributes).collect())
+    }
+}
+
+/// A table as it was found.
+struct Seen {
+    /// The ruleset's generation when the look began.
+    generation: u32,
+    version: u32,
+    /// Hash of its flags, chains, policies and rules.
+    digest: u64,
+}
+
+impl Seen {
+    /// The element that is in the table if it stands as it was laid.
+    fn seal(&self) -> SetKey {
+        SetKey::new("seal", self.digest.to_be_bytes().to_vec())
     }
 }
 

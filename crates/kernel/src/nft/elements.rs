@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::Nft;
 use super::element::{Element, Place, Rest};
+use super::socket::Refusals;
 use super::table::Table;
 use super::tag::Tag;
 use super::wire::{Refusal, Request, attribute, attributes, comment, comment_of, number, text};
@@ -43,33 +44,20 @@ impl Nft {
     /// # Errors
     /// EEXIST names the first element whose key is taken; [`Nft::occupant`] tells by whom. ENOENT: the table is gone.
     pub fn create(&mut self, elements: &[Element], tag: &Tag) -> Result<()> {
-        self.add(elements.iter().map(|element| (element, tag)), NLM_F_EXCL)
+        let (changes, added) = additions(elements.iter().map(|element| (element, tag)), NLM_F_EXCL);
+        refused_addition(self.change(changes)?, &added)
     }
 
     /// Adds elements that may be there; a map's element with another target is refused with EBUSY or EEXIST.
     pub fn ensure(&mut self, elements: &[Element], tag: &Tag) -> Result<()> {
-        self.add(elements.iter().map(|element| (element, tag)), 0)
+        let (changes, added) = additions(elements.iter().map(|element| (element, tag)), 0);
+        refused_addition(self.change_perhaps(changes)?, &added)
     }
 
-    pub(super) fn add<'a>(
-        &mut self,
-        elements: impl IntoIterator<Item = impl Into<Tagged<'a>>>,
-        flags: u16,
-    ) -> Result<()> {
-        let mut added = Vec::new();
-        let mut changes = Vec::new();
-        for item in elements {
-            let Tagged { element, tag } = item.into();
-            let table = element.table();
-            let key = SetKey::from(element.place());
-            let message = self::add(&table, &key, Some(tag));
-            changes.push(Request::new(table.family(), NLM_F_CREATE | flags, message));
-            added.push(element);
-        }
-        match self.socket.transact(changes)?.into_iter().next() {
-            None => Ok(()),
-            Some((position, refusal)) => Err(refused("add", added.get(position).copied(), refusal)),
-        }
+    /// Fills a table that was just laid.
+    pub(super) fn fill(&mut self, elements: &[&(Element, Tag)]) -> Result<()> {
+        let (changes, added) = additions(elements.iter().copied(), 0);
+        refused_addition(self.change_perhaps(changes)?, &added)
     }
 
     /// Deletes elements; those that are absent, or that bear another tag than `tag`, are left and no error.
@@ -96,7 +84,7 @@ impl Nft {
                     Request::new(table.family(), 0, delete(&table, &key))
                 })
                 .collect();
-            let refusals = self.socket.transact(changes)?;
+            let refusals = self.change(changes)?;
             if refusals.is_empty() {
                 break;
             }
@@ -187,19 +175,6 @@ impl Nft {
         }
     }
 
-    pub(super) fn holds(&mut self, table: &Table, key: &SetKey) -> Result<bool> {
-        let question = Request::new(table.family(), 0, get(table, key));
-        match self.socket.ask(vec![question])?.pop() {
-            Some(Ok(_)) => Ok(true),
-            Some(Err(refusal)) if refusal.errno != Errno::ENOENT => Err(KernelError::new(
-                format!("look up {} in table {table}", key.set),
-                refusal.errno,
-            )
-            .with_extack(refusal.extack)),
-            _ => Ok(false),
-        }
-    }
-
     fn sets(&mut self, table: &Table) -> Result<Vec<String>> {
         let make = || {
             let attributes = vec![SetAttribute::Table(table.name())];
@@ -239,6 +214,30 @@ impl Nft {
             .iter()
             .flat_map(|part| read_list(table, set, &part.attributes))
             .collect())
+    }
+}
+
+/// The messages that add elements, and the elements in the messages' order.
+fn additions<'a>(
+    elements: impl IntoIterator<Item = impl Into<Tagged<'a>>>,
+    flags: u16,
+) -> (Vec<Request>, Vec<&'a Element>) {
+    elements
+        .into_iter()
+        .map(|item| {
+            let Tagged { element, tag } = item.into();
+            let table = element.table();
+            let message = add(&table, &SetKey::from(element.place()), Some(tag));
+            let change = Request::new(table.family(), NLM_F_CREATE | flags, message);
+            (change, element)
+        })
+        .unzip()
+}
+
+fn refused_addition(refusals: Refusals, added: &[&Element]) -> Result<()> {
+    match refusals.into_iter().next() {
+        None => Ok(()),
+        Some((position, refusal)) => Err(refused("add", added.get(position).copied(), refusal)),
     }
 }
 
@@ -325,7 +324,7 @@ fn delete(table: &Table, key: &SetKey) -> NfTablesMessage {
     NfTablesMessage::DeleteSetElement(key.message(table, None))
 }
 
-fn get(table: &Table, key: &SetKey) -> NfTablesMessage {
+pub(super) fn get(table: &Table, key: &SetKey) -> NfTablesMessage {
     NfTablesMessage::GetSetElement(key.message(table, None))
 }
 

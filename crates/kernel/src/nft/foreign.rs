@@ -171,7 +171,7 @@ impl Nft {
         }
         let message = NfTablesMessage::NewRule(RuleMessage { attributes });
         let request = Request::new(chain.family, flags, message);
-        match self.socket.transact(vec![request])?.pop() {
+        match self.change(vec![request])?.pop() {
             None => Ok(()),
             Some((_, refusal)) => Err(KernelError::new(
                 format!("let marked packets through {chain}"),
@@ -189,7 +189,7 @@ impl Nft {
         ];
         let message = NfTablesMessage::DeleteRule(RuleMessage { attributes });
         let request = Request::new(chain.family, 0, message);
-        match self.socket.transact(vec![request])?.pop() {
+        match self.change(vec![request])?.pop() {
             Some((_, refusal)) if refusal.errno != Errno::ENOENT => Err(KernelError::new(
                 format!("take our rule out of {chain}"),
                 refusal.errno,

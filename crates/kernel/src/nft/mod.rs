@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! verify / lay     base.rs      the tables' rules, laid once per host by nft(8), sealed by a digest of themselves
+//! believe          generation.rs  sparing the verification while nobody has changed anything
 //! create, delete   elements.rs  elements: one transaction each over nfnetlink
 //! let through      foreign.rs   one rule in each forward chain of others that drops
 //! forget           conntrack.rs stale UDP flows of a published port
@@ -15,6 +16,7 @@ mod conntrack;
 mod element;
 mod elements;
 mod foreign;
+mod generation;
 mod parting;
 mod predecessor;
 mod present;
@@ -28,6 +30,7 @@ pub use base::{Standing, tool_is_installed};
 pub use element::{Element, Protocol};
 pub use elements::Occupant;
 pub use foreign::{ForwardChain, Search};
+pub use generation::Vouched;
 pub use predecessor::Named;
 pub use table::{BASE_VERSION, BadConditions, Conditions, MARK, Table};
 pub use tag::{BadTag, Tag};
@@ -40,6 +43,7 @@ use socket::NetfilterSocket;
 /// Closing it costs nothing, whatever it deleted (`parting.rs`).
 pub struct Nft {
     socket: NetfilterSocket,
+    vouched: Option<Vouched>,
 }
 
 impl Nft {
@@ -47,6 +51,7 @@ impl Nft {
     pub fn open() -> Result<Self> {
         Ok(Self {
             socket: NetfilterSocket::open()?,
+            vouched: None,
         })
     }
 }

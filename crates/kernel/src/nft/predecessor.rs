@@ -166,7 +166,7 @@ impl Nft {
             let message = NfTablesMessage::DeleteChain(ChainMessage { attributes });
             changes.push(Request::new(haunt.family, 0, message));
         }
-        match self.socket.transact(changes)?.into_iter().next() {
+        match self.change(changes)?.into_iter().next() {
             // Somebody else (the reference itself) was faster.
             Some((_, refusal)) if refusal.errno != Errno::ENOENT => Err(KernelError::new(
                 format!(

@@ -3,12 +3,13 @@
 //! It must never retry a change: only a dump that another transaction disturbed is asked for again.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::parting::leave_to_kernel;
@@ -34,6 +35,7 @@ pub(super) struct NetfilterSocket {
     send_room: usize,
     /// Whether a transaction deleted something.
     deleted: bool,
+    namespace: Option<u64>,
 }
 
 impl Drop for NetfilterSocket {
@@ -55,6 +57,13 @@ pub(super) struct Object {
 /// The refusals of a transaction, by the position of the message refused; empty: it was committed.
 pub(super) type Refusals = Vec<(usize, Refusal)>;
 
+/// How a transaction went.
+pub(super) struct Outcome {
+    pub(super) refusals: Refusals,
+    /// Whether it was sent without a guard, from the beginning or because somebody else had been first.
+    pub(super) unguarded: bool,
+}
+
 impl NetfilterSocket {
     pub(super) fn open() -> Result<Self> {
         let failed = |error: io::Error| KernelError::from_io("open a netfilter socket", &error);
@@ -65,23 +74,40 @@ impl NetfilterSocket {
         let _ = socket.set_ext_ack(true);
         let _ = socket.set_cap_ack(true);
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_ROOM);
+        let namespace = cookie(socket.as_raw_fd());
         Ok(Self {
             socket,
             sequence: 1,
             buffer: Vec::with_capacity(PART),
             send_room: 0,
             deleted: false,
+            namespace,
         })
     }
 
+    /// The cookie of the namespace that the socket is bound to; `None` where the kernel has none (before 5.14).
+    pub(super) fn namespace(&self) -> Option<u64> {
+        self.namespace
+    }
+
     /// Sends `changes` as one transaction: all are made or none.
-    pub(super) fn transact(&mut self, changes: Vec<Request>) -> Result<Refusals> {
+    ///
+    /// With a guard it is tried first on condition that the ruleset's generation is that one; where it no longer is
+    /// (ERESTART), the same is sent without.
+    pub(super) fn transact(
+        &mut self,
+        changes: Vec<Request>,
+        guard: Option<u32>,
+    ) -> Result<Outcome> {
         let Some(last) = changes.len().checked_sub(1) else {
-            return Ok(Vec::new());
+            return Ok(Outcome {
+                refusals: Vec::new(),
+                unguarded: true,
+            });
         };
         self.deleted |= changes.iter().any(Request::deletes);
         let mut datagram = Datagram::new(self.sequence);
-        datagram.begin_batch();
+        datagram.begin_batch(guard);
         for (position, mut change) in changes.into_iter().enumerate() {
             // One acknowledgement, of the last change, says that all were committed: kernels
             // before 6.10 do not acknowledge the end of a batch.
@@ -92,7 +118,20 @@ impl NetfilterSocket {
         }
         datagram.end_batch();
         self.send(&datagram)?;
-        self.verdict(&datagram)
+        let refusals = self.verdict(&datagram)?;
+        let outrun = |(_, refusal): &(usize, Refusal)| refusal.errno == Errno::ERESTART;
+        if guard.is_none() || !refusals.iter().any(outrun) {
+            return Ok(Outcome {
+                refusals,
+                unguarded: guard.is_none(),
+            });
+        }
+        datagram.waive_guard();
+        self.send(&datagram)?;
+        Ok(Outcome {
+            refusals: self.verdict(&datagram)?,
+            unguarded: true,
+        })
     }
 
     /// nfnetlink works within sendmsg(2), so every answer is there when it returns.
@@ -263,4 +302,27 @@ impl NetfilterSocket {
             }
         }
     }
+}
+
+/// What tells the namespace that a socket is bound to from every other since the machine booted (`SO_NETNS_COOKIE`,
+/// sk_getsockopt() in net/core/sock.c).
+fn cookie(socket: RawFd) -> Option<u64> {
+    const SO_NETNS_COOKIE: i32 = 71;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    #[expect(
+        unsafe_code,
+        reason = "nix has no wrapper for this option; JUSTIFICATION: an inode number is given to another namespace again"
+    )]
+    // SAFETY: the kernel writes at most `length` bytes, the size of the integer that the pointer leads to.
+    let read = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    (read == 0 && length as usize == size_of::<u64>()).then_some(cookie)
 }

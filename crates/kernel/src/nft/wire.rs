@@ -3,7 +3,8 @@
 //! It must never send, and never decide what a refusal means.
 
 use netlink_packet_core::{
-    NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    DefaultNla, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NlasIterator,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -13,6 +14,10 @@ use nix::errno::Errno;
 
 /// `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nfnetlink.h): which subsystem a batch is for.
 const SUBSYSTEM_NFTABLES: u16 = 10;
+const NFNL_MSG_BATCH_BEGIN: u8 = 16;
+const NFNL_BATCH_GENID: u16 = 1;
+/// Where a guard's generation lies in a datagram: behind the headers of netlink, nfnetlink and the attribute.
+const GUARD_AT: usize = 16 + 4 + 4;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSGERR_ATTR_MSG: u16 = 1;
@@ -79,8 +84,25 @@ impl Datagram {
     }
 
     /// nfnetlink(7): everything between begin and end is one transaction of the named subsystem.
-    pub(super) fn begin_batch(&mut self) {
-        self.control(ControlMessage::BatchBegin);
+    /// With a guard the kernel takes it only at that generation of the ruleset (`NFNL_BATCH_GENID`).
+    pub(super) fn begin_batch(&mut self, guard: Option<u32>) {
+        self.control(match guard {
+            None => ControlMessage::BatchBegin,
+            Some(generation) => ControlMessage::Other {
+                message_type: NFNL_MSG_BATCH_BEGIN,
+                attributes: vec![DefaultNla::new(
+                    NFNL_BATCH_GENID,
+                    generation.to_be_bytes().to_vec(),
+                )],
+            },
+        });
+    }
+
+    /// Takes the guard off a datagram that began with a guarded batch: generation 0 is any.
+    pub(super) fn waive_guard(&mut self) {
+        if let Some(generation) = self.bytes.get_mut(GUARD_AT..GUARD_AT + 4) {
+            generation.fill(0);
+        }
     }
 
     pub(super) fn end_batch(&mut self) {

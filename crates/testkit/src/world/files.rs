@@ -53,10 +53,13 @@ fn content(path: &Path, metadata: &fs::Metadata) -> String {
     format!("{:?}", String::from_utf8_lossy(&bytes))
 }
 
-/// host-local's cursor moves on with every address that it hands out; the boot that its leases belong to, with every boot.
+/// host-local's cursor moves on with every address that it hands out; the boot that its leases belong to, with every boot;
+/// the generation at which our tables were whole, with every change of the ruleset.
 fn is_memory_of_the_network(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("last_reserved_ip.") || name.ends_with(".boot")
+    name.starts_with("last_reserved_ip.")
+        || name.ends_with(".boot")
+        || path.ends_with("notes/whole")
 }
 
 /// Our index of the leases, which any call may throw away and build anew.
