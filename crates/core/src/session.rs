@@ -2,12 +2,12 @@
 //! The engine opens one per verb; drivers observe through it, operations are performed on it.
 //! It must never leave the caller's thread in another namespace.
 
-use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use wharfline_kernel::link::{Link, LinkKey};
-use wharfline_kernel::netns::{self, Aside};
+use wharfline_kernel::netns;
 use wharfline_kernel::nft::{Nft, Table, Vouched};
 use wharfline_kernel::{KernelError, Netns, NetnsId, RouteSocket, sysctl};
 use wharfline_spec::names::IfName;
@@ -34,6 +34,8 @@ pub struct Session {
 /// What one verb knows of our nftables tables (`vouched.rs`).
 #[derive(Default)]
 pub(crate) struct Whole {
+    /// Which tables must stand, as the note said when it was last read.
+    pub(crate) noted_tables: BTreeSet<Table>,
     /// Found as they were laid.
     pub(crate) tables: BTreeSet<Table>,
     /// Whether the note was looked at.
@@ -44,8 +46,6 @@ pub(crate) struct Whole {
 
 struct Container {
     netns: Netns,
-    /// The socket as it is being opened, on a thread inside.
-    ahead: Cell<Option<Aside<RouteSocket>>>,
     socket: OnceCell<RouteSocket>,
 }
 
@@ -54,11 +54,7 @@ impl Container {
         if let Some(socket) = self.socket.get() {
             return Ok(socket);
         }
-        let opened = match self.ahead.take() {
-            Some(aside) => aside.join(),
-            None => self.netns.enter(RouteSocket::open),
-        };
-        let opened = opened.map_err(unusable)?;
+        let opened = self.netns.enter(RouteSocket::open).map_err(unusable)?;
         Ok(self.socket.get_or_init(|| opened))
     }
 }
@@ -106,18 +102,9 @@ impl Session {
         };
         self.container = Some(Container {
             netns,
-            ahead: Cell::new(None),
             socket: OnceCell::new(),
         });
         Ok(sandbox)
-    }
-
-    /// Begins to open the container's socket, for a verb that is sure to need it.
-    pub fn open_ahead(&self) -> Result<()> {
-        let container = self.container()?;
-        let aside = container.netns.enter_aside(RouteSocket::open);
-        container.ahead.set(Some(aside.map_err(unusable)?));
-        Ok(())
     }
 
     /// The host's run-time state.
@@ -244,11 +231,11 @@ impl Session {
         }
     }
 
-    /// Runs `work` inside a namespace: on this thread for the host's, on another for the container's.
-    pub fn inside<T: Send>(
+    /// Runs `work` inside a namespace.
+    pub fn inside<T>(
         &self,
         ns: NsRef,
-        work: impl FnOnce() -> wharfline_kernel::Result<T> + Send,
+        work: impl FnOnce() -> wharfline_kernel::Result<T>,
     ) -> Result<T> {
         match ns {
             NsRef::Host => Ok(work()?),

@@ -67,7 +67,9 @@ fn stand(session: &Session, elements: &[Element]) -> Result<()> {
 
 /// Lays anew what was flushed or altered since. Costs one file look-up where nothing of ours is in nftables.
 pub fn heal(session: &Session) -> Result<()> {
-    for table in remembered(session)? {
+    let tables = remembered(session)?;
+    session.whole().noted_tables.clone_from(&tables);
+    for table in tables {
         if !vouched::is_whole(session, &table)? {
             lay(session, &table)?;
         }
@@ -93,7 +95,7 @@ pub fn marked(
 
 /// Every table that may hold something of ours, whether a note says so or not.
 pub(crate) fn known(session: &Session) -> Result<BTreeSet<Table>> {
-    let mut tables: BTreeSet<Table> = remembered(session)?.into_iter().collect();
+    let mut tables = remembered(session)?;
     tables.extend([Table::Main, Table::Bridge]);
     Ok(tables)
 }
@@ -127,36 +129,39 @@ fn note(session: &Session) -> PathBuf {
     session.state().note("tables.json")
 }
 
-fn remembered(session: &Session) -> Result<Vec<Table>> {
+fn remembered(session: &Session) -> Result<BTreeSet<Table>> {
     match fs::read(note(session)) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         Err(e) => Err(Error::io("read the note of our tables", e)),
     }
 }
 
 /// Notes the tables before they are laid, and returns those that no note told of.
 fn remember(session: &Session, tables: &BTreeSet<Table>) -> Result<BTreeSet<Table>> {
-    let before = remembered(session)?;
-    if tables.iter().all(|table| before.contains(table)) {
+    if session.whole().noted_tables.is_superset(tables) {
         return Ok(BTreeSet::new());
     }
     let _alone = Lock::acquire(&session.state().lock("shared"), Mode::Exclusive)?;
-    let before: BTreeSet<Table> = remembered(session)?.into_iter().collect();
-    write_note(session, &(&before | tables))?;
+    let before = remembered(session)?;
+    let after = &before | tables;
+    write_note(session, &after)?;
+    session.whole().noted_tables = after;
     Ok(tables - &before)
 }
 
 /// Strikes tables that could not be laid: every later verb, a DEL too, would try to lay them anew.
 fn forget_absent(session: &Session, tables: &BTreeSet<Table>) -> Result<()> {
     let _alone = Lock::acquire(&session.state().lock("shared"), Mode::Exclusive)?;
-    let mut all: BTreeSet<Table> = remembered(session)?.into_iter().collect();
+    let mut all = remembered(session)?;
     for table in tables {
         if session.with_nft(|nft| nft.verify(table))? == Standing::Absent {
             all.remove(table);
         }
     }
-    write_note(session, &all)
+    write_note(session, &all)?;
+    session.whole().noted_tables = all;
+    Ok(())
 }
 
 fn write_note(session: &Session, tables: &BTreeSet<Table>) -> Result<()> {

@@ -42,9 +42,10 @@ impl<D: Driver> Engine<'_, D> {
             )
         })?;
         let sandbox = session.enter(path)?;
-        // A plugin that makes no link has little or nothing to do inside.
+        // A namespace that cannot be worked in is refused before anything is done; a plugin that makes no link has
+        // little or nothing to do inside.
         if self.driver.makes_link() {
-            session.open_ahead()?;
+            session.socket(NsRef::Container)?;
         }
         Ok(sandbox)
     }
