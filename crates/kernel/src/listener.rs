@@ -12,23 +12,25 @@ use nix::sys::socket::{
 
 use crate::nft::Protocol;
 
-/// Whether somebody has the port, on `host` or, without one, on all addresses of either family. What cannot be told
+/// Whether somebody has the port, on `host` or, without one, on any address of either family. What cannot be told
 /// (SCTP, no permission, an address that is not the host's) counts as free.
 pub fn is_taken(protocol: Protocol, host: Option<IpAddr>, port: u16) -> bool {
-    let every = [
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    ];
-    let hosts = match &host {
-        Some(host) => std::slice::from_ref(host),
-        None => every.as_slice(),
+    let at = |host| SocketAddr::new(host, port);
+    let refusal = match host {
+        Some(host) => probe(protocol, at(host), true),
+        // One socket of both families. A host without IPv6 has none.
+        None => match probe(protocol, at(Ipv6Addr::UNSPECIFIED.into()), false) {
+            Err(errno) if errno != Errno::EADDRINUSE => {
+                probe(protocol, at(Ipv4Addr::UNSPECIFIED.into()), true)
+            }
+            told => told,
+        },
     };
-    hosts
-        .iter()
-        .any(|host| refused(protocol, SocketAddr::new(*host, port)) == Err(Errno::EADDRINUSE))
+    refusal == Err(Errno::EADDRINUSE)
 }
 
-fn refused(protocol: Protocol, address: SocketAddr) -> nix::Result<()> {
+/// Takes the address for a moment; with `one_family` an IPv6 one leaves IPv4's alone.
+fn probe(protocol: Protocol, address: SocketAddr, one_family: bool) -> nix::Result<()> {
     let kind = match protocol {
         Protocol::Tcp => SockType::Stream,
         Protocol::Udp => SockType::Datagram,
@@ -44,7 +46,7 @@ fn refused(protocol: Protocol, address: SocketAddr) -> nix::Result<()> {
         setsockopt(&probe, sockopt::ReuseAddr, &true)?;
     }
     if address.is_ipv6() {
-        setsockopt(&probe, sockopt::Ipv6V6Only, &true)?;
+        setsockopt(&probe, sockopt::Ipv6V6Only, &one_family)?;
     }
     bind(probe.as_raw_fd(), &SockaddrStorage::from(address))
 }
@@ -67,9 +69,15 @@ mod tests {
             is_taken(Protocol::Tcp, None, port),
             "any address includes it"
         );
+        assert!(is_taken(Protocol::Udp, None, udp_port));
         assert!(is_taken(Protocol::Udp, loopback, udp_port));
         assert!(!is_taken(Protocol::Sctp, loopback, port));
         drop((tcp, udp));
+        assert!(!is_taken(Protocol::Tcp, None, port));
+        let tcp6 = TcpListener::bind("[::1]:0").expect("a listener");
+        let port6 = tcp6.local_addr().expect("its address").port();
+        assert!(is_taken(Protocol::Tcp, None, port6));
+        assert!(!is_taken(Protocol::Tcp, loopback, port6));
         assert!(!is_taken(Protocol::Tcp, loopback, port));
         assert!(!is_taken(Protocol::Udp, loopback, udp_port));
     }

@@ -52,7 +52,7 @@ pub(crate) struct BridgeConfig {
     pub isolated: bool,
     /// `keepBridge` (ours): the bridge stays when the last container goes.
     pub keep_bridge: bool,
-    /// `overflow` (ours): what happens past 1,023 ports.
+    /// `overflow` (ours): what happens when a bridge is full.
     pub overflow: Overflow,
     /// `dns`: wins over what the address plugin says.
     pub dns: Dns,
