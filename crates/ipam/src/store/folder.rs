@@ -105,17 +105,19 @@ impl Folder {
         self.fd.set_modified(UNIX_EPOCH + since)
     }
 
-    /// The names in the directory, those that are text.
-    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+    /// Calls `visit` with each name in the directory that is text, without keeping any.
+    pub(super) fn for_each_name(
+        &self,
+        mut visit: impl FnMut(&str) -> io::Result<()>,
+    ) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = Dir::openat(&self.fd, ".", flags, Mode::empty())?;
-        let mut names = Vec::new();
         for entry in dir.iter() {
             if let Ok(name) = entry?.file_name().to_str() {
-                names.push(name.to_owned());
+                visit(name)?;
             }
         }
-        Ok(names)
+        Ok(())
     }
 
     /// The content of a file; `None` when there is none.

@@ -14,7 +14,7 @@ use super::taken::Bits;
 use crate::address::{Addr, Span};
 
 /// First bytes of the heading; the last two are the version of the format.
-const MAGIC: &[u8; 8] = b"WHARFI01";
+const MAGIC: &[u8; 8] = b"WHARFI02";
 /// Name of the file with the heading and the owners.
 const OWNERS: &str = "owners";
 /// Length of the kernel's boot id as text.
@@ -60,22 +60,16 @@ impl Index {
         })
     }
 
-    /// An index in memory of the leases that the directory was found to hold.
-    pub(super) fn of_leases(leases: &[Slot]) -> io::Result<Index> {
-        let owners = Owners::with_room_for(leases.len());
-        let (bits, boot) = (Bits::default(), String::new());
-        let mut index = Index {
+    /// An empty index in memory, with room for so many leases.
+    pub(super) fn with_room_for(leases: usize) -> Index {
+        Index {
             home: None,
-            owners,
-            bits,
-            boot,
+            owners: Owners::with_room_for(leases),
+            bits: Bits::default(),
+            boot: String::new(),
             changed: true,
             damaged: false,
-        };
-        for slot in leases {
-            index.insert(*slot)?;
         }
-        Ok(index)
     }
 
     /// The addresses of a holder, by hash.
@@ -292,7 +286,10 @@ mod tests {
     fn what_was_saved_is_read_back_under_the_same_stamp_only() {
         let dir = tempfile::tempdir().unwrap();
         let slots: Vec<Slot> = (0..1000).map(slot).collect();
-        let mut index = Index::of_leases(&slots).unwrap();
+        let mut index = Index::with_room_for(slots.len());
+        for slot in &slots {
+            index.insert(*slot).unwrap();
+        }
         index.set_boot("b2c6f5a4-0000-4000-8000-000000000000");
         index.save(dir.path(), identity((1, 2)), (5, 6)).unwrap();
         assert!(Index::stored(dir.path(), identity((1, 2))).is_none());
@@ -309,8 +306,7 @@ mod tests {
     #[test]
     fn changes_and_growth_are_saved() {
         let dir = tempfile::tempdir().unwrap();
-        Index::of_leases(&[])
-            .unwrap()
+        Index::with_room_for(0)
             .save(dir.path(), identity((0, 0)), (1, 0))
             .unwrap();
         for n in 0..400u64 {

@@ -401,23 +401,35 @@ fn index_of(folder: &Folder) -> Result<Index, Error> {
         path: folder.path().to_owned(),
         cause,
     };
-    let mut slots = Vec::new();
-    for name in folder.names().map_err(failed)? {
-        let Some(addr) = Addr::from_file_name(&name) else {
-            continue;
-        };
-        let hash = match folder.read(&name) {
-            Ok(Some(content)) => match Holder::of_content(&content) {
-                Some(holder) => holder.hash64(),
-                None if folder.remove(&name).is_ok() => continue,
-                None => NOBODY,
-            },
-            Ok(None) => continue,
-            Err(_) => NOBODY,
-        };
-        slots.push(Slot { hash, addr });
-    }
-    Index::of_leases(&slots).map_err(failed)
+    // Counted first and then read, one at a time: a list of 65,000 would take more memory than the index of them.
+    let mut leases = 0;
+    let counted = folder.for_each_name(|name| {
+        leases += usize::from(Addr::from_file_name(name).is_some());
+        Ok(())
+    });
+    counted.map_err(failed)?;
+    let mut index = Index::with_room_for(leases);
+    let read = folder.for_each_name(|name| match slot_of(folder, name) {
+        Some(slot) => index.insert(slot),
+        None => Ok(()),
+    });
+    read.map_err(failed)?;
+    Ok(index)
+}
+
+/// The lease in the file of that name, if it is one.
+fn slot_of(folder: &Folder, name: &str) -> Option<Slot> {
+    let addr = Addr::from_file_name(name)?;
+    let hash = match folder.read(name) {
+        Ok(Some(content)) => match Holder::of_content(&content) {
+            Some(holder) => holder.hash64(),
+            None if folder.remove(name).is_ok() => return None,
+            None => NOBODY,
+        },
+        Ok(None) => return None,
+        Err(_) => NOBODY,
+    };
+    Some(Slot { hash, addr })
 }
 
 /// The present second with a part of it that nobody can guess: any other change of the directory gives

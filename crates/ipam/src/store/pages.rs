@@ -44,6 +44,13 @@ impl Pages {
         Ok(&mut page.bytes)
     }
 
+    /// The bytes of a page, which is no longer kept.
+    pub(super) fn take(&mut self, number: u64) -> io::Result<Box<[u8; PAGE]>> {
+        self.load(number)?;
+        let page = self.loaded.remove(&number);
+        Ok(page.map_or_else(|| Box::new([0; PAGE]), |page| page.bytes))
+    }
+
     /// Writes the changed pages to the file, or all of them to a new one.
     pub(super) fn write_back(&mut self, new: Option<File>) -> io::Result<()> {
         let is_new = new.is_some();
