@@ -18,6 +18,7 @@ mod operator;
 mod panics;
 mod plugin;
 mod signals;
+pub mod start;
 mod stdout;
 
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! `bridge`: containers on a bridge, over CNI.
 
+#![cfg_attr(not(test), no_main)]
+
 mod answer;
 mod cni;
 mod config;
@@ -11,8 +13,4 @@ mod plan;
 mod traces;
 mod view;
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    wharfline_cni::main(&cni::BridgePlugin)
-}
+wharfline_cni::program!(|| wharfline_cni::main(&cni::BridgePlugin));

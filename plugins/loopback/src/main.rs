@@ -1,10 +1,8 @@
 //! `loopback`: the container's lo is up.
 
+#![cfg_attr(not(test), no_main)]
+
 mod cni;
 mod driver;
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    wharfline_cni::main(&cni::LoopbackPlugin)
-}
+wharfline_cni::program!(|| wharfline_cni::main(&cni::LoopbackPlugin));
