@@ -84,36 +84,34 @@ impl Netns {
     ///
     /// Errors: what setns(2) says (EPERM without CAP_SYS_ADMIN), or what `work` returns.
     pub fn enter<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let home = Home::of_this_thread()?;
+        let own = File::open(CURRENT)
+            .map_err(|e| KernelError::from_io("open the own network namespace", &e))?;
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| {
             let tried = format!("enter network namespace {}", self.path.display());
             KernelError::new(tried, errno)
         })?;
+        let home = Home(own);
         let done = work();
         drop(home);
         done
     }
 }
 
-/// The namespace that a thread came from; dropping it takes the thread back there.
+/// How often a thread tries to go home.
+const RETURN_ATTEMPTS: u32 = 1000;
+
+/// The namespace that a thread has left; dropping it takes the thread back there.
 ///
 /// A thread of its own for each visit would need no way back. It costs a quarter of a millisecond where the processors
 /// sleep, a tenth of a whole ADD; setns(2) there and back costs 0.01 ms.
 struct Home(File);
 
-impl Home {
-    fn of_this_thread() -> Result<Self> {
-        let open = File::open(CURRENT);
-        open.map(Self)
-            .map_err(|e| KernelError::from_io("open the own network namespace", &e))
-    }
-}
-
 impl Drop for Home {
     fn drop(&mut self) {
-        // It has just been left with the same privileges. Were it closed all the same, whatever this thread did next
-        // would befall a container as if it were the host.
-        if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
+        // It has just been left with the same privileges, so all that can be in the way is memory (ENOMEM).
+        let is_back = |_| setns(&self.0, CloneFlags::CLONE_NEWNET).is_ok();
+        if !(0..RETURN_ATTEMPTS).any(is_back) {
+            // Whatever this thread did next would befall a container as if it were the host.
             std::process::abort();
         }
     }
