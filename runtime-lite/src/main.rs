@@ -12,6 +12,7 @@ mod error;
 mod etc;
 mod gc;
 mod home;
+mod image;
 mod names;
 mod netns;
 mod network;
@@ -81,6 +82,7 @@ fn dispatch(home: &Home, command: Command) -> Result<()> {
         Command::Run(_) => Ok(()),
         Command::Ps(output) => ps::ps(home, output.json),
         Command::Network(command) => network_command(home, command),
+        Command::Image(command) => image::run(home, command),
         Command::Gc(wanted) => gc::gc(home, &wanted),
         Command::Uninstall(wanted) => uninstall::uninstall(home, wanted.dry_run),
         Command::RemoveDead { id } => remove::dead(home, &id),

@@ -1,0 +1,310 @@
+//! `wharf image import`: the images of an archive, or a root filesystem, become images of the store.
+//! People call it through `wharf`; `commit` publishes by the same way.
+//! It must never leave anything behind but a temporary, whenever it is killed, nor trust a digest that it has not made.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::config::Config;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::layer::{Counts, Recipe, Tree, Unpacker};
+use crate::limits::Limits;
+use crate::name::{self, Name};
+use crate::progress::Progress;
+use crate::source::{self, Blob, Found, Source};
+use crate::store::{Freed, LayerRecord, Named, Store, VERSION, Workspace, publish, to_json};
+use crate::stream::{Section, Sum, Watched, buffered, decompressed};
+
+/// What an import made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// Its names.
+    pub names: Vec<Name>,
+    /// Its id.
+    pub id: Digest,
+    /// How many layers it has.
+    pub layers: usize,
+}
+
+/// A whole import: what is there now, and what went because a name was given to another image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The images.
+    pub images: Vec<Imported>,
+    /// How many layers had to be unpacked: the others were there.
+    pub unpacked: usize,
+    /// What nothing uses any more.
+    pub freed: Freed,
+}
+
+/// What an import is asked for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The name of the archive's one image, in place of its own.
+    pub name: Option<Name>,
+    /// When a root filesystem is said to have been made (RFC 3339); images say it themselves.
+    pub created: String,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// Imports `file`.
+///
+/// # Errors
+/// The archive is malformed, hostile or beyond `limits`, or the kernel refuses something. Nothing of it is left then.
+pub fn import(
+    store: &Store,
+    file: &Path,
+    wish: &Wish,
+    progress: &mut dyn Progress,
+) -> Result<Import> {
+    store.sweep()?;
+    let mut importer = Importer::new(store, wish.limits, progress)?;
+    let source = Source::open(file, importer.workspace.path(), &wish.limits)?;
+    let stem = stem(file);
+    let mut found = match source::images(&source, &stem)? {
+        Some(found) => found,
+        None => vec![importer.rootfs(&source, &stem, &wish.created)?],
+    };
+    if let Some(name) = &wish.name {
+        match found.as_mut_slice() {
+            [one] => one.names = vec![name.clone()],
+            several => {
+                let problem = format!("has {} images: --name is for one", several.len());
+                return Err(Error::malformed(file.display().to_string(), problem));
+            }
+        }
+    }
+    let freed = importer.bring(&source, &found)?;
+    let images = found.into_iter().map(|found| Imported {
+        names: found.names,
+        id: found.config.id(),
+        layers: found.config.layers.len(),
+    });
+    Ok(Import {
+        images: images.collect(),
+        unpacked: importer.unpacked,
+        freed,
+    })
+}
+
+/// The name of a file without what tells its form.
+fn stem(file: &Path) -> String {
+    let name = file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let forms = [".gz", ".tgz", ".zst", ".tar"];
+    let mut name = name.as_str();
+    for form in forms {
+        name = name.strip_suffix(form).unwrap_or(name);
+    }
+    name.to_owned()
+}
+
+/// An import, or a commit, that goes on.
+pub(crate) struct Importer<'a> {
+    store: &'a Store,
+    pub(crate) workspace: Workspace,
+    limits: Limits,
+    progress: &'a mut dyn Progress,
+    unpacked: usize,
+}
+
+impl<'a> Importer<'a> {
+    pub(crate) fn new(
+        store: &'a Store,
+        limits: Limits,
+        progress: &'a mut dyn Progress,
+    ) -> Result<Importer<'a>> {
+        Ok(Importer {
+            workspace: Workspace::create(store)?,
+            store,
+            limits,
+            progress,
+            unpacked: 0,
+        })
+    }
+
+    /// A root filesystem is one layer, under a configuration that says nothing but that.
+    fn rootfs(&mut self, source: &Source, stem: &str, created: &str) -> Result<Found> {
+        let whole = source.open_file("the archive")?;
+        let whole = whole.ok_or_else(|| Error::malformed("the archive", "is gone"))?;
+        let blob = Blob {
+            file: "the archive".to_owned(),
+            digest: None,
+        };
+        let layer = self.unpack(whole, &blob, None)?;
+        let config = json!({
+            "created": created,
+            "architecture": source::architecture(),
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [layer]},
+            "history": [{"created": created, "created_by": "wharf image import"}],
+        });
+        let bytes = serde_json::to_vec(&config).map_err(|source| Error::Json {
+            what: "the configuration".to_owned(),
+            source,
+        })?;
+        Ok(Found {
+            names: vec![name::of_file(stem)],
+            config: Config::parse(bytes, "the configuration")?,
+            blobs: vec![blob],
+        })
+    }
+
+    /// Unpacks what is not there, and publishes everything.
+    fn bring(&mut self, source: &Source, found: &[Found]) -> Result<Freed> {
+        loop {
+            for image in found {
+                for (layer, blob) in image.config.layers.iter().zip(&image.blobs) {
+                    if self.has(layer) {
+                        continue;
+                    }
+                    let section = source.open_file(&blob.file)?;
+                    let section = section
+                        .ok_or_else(|| Error::malformed(&blob.file, "is not in the archive"))?;
+                    self.unpack(section, blob, Some(layer))?;
+                }
+            }
+            let images = found
+                .iter()
+                .map(|image| (&image.config, image.names.as_slice()));
+            let images: Vec<_> = images.collect();
+            // Between the two, somebody may have removed an image whose layers we counted on.
+            if let Some(freed) = self.publish(&images)? {
+                return Ok(freed);
+            }
+        }
+    }
+
+    fn has(&self, layer: &Digest) -> bool {
+        self.store.layer(layer).exists() || self.unpacked_at(layer).exists()
+    }
+
+    fn unpacked_at(&self, layer: &Digest) -> PathBuf {
+        self.workspace.path().join(layer.hex())
+    }
+
+    /// Unpacks one layer into the workspace, and checks it against its digests.
+    pub(crate) fn unpack(
+        &mut self,
+        section: Section,
+        blob: &Blob,
+        expected: Option<&Digest>,
+    ) -> Result<Digest> {
+        let folder = self
+            .workspace
+            .path()
+            .join(format!("layer-{}", self.unpacked));
+        let files = folder.join("fs");
+        fs::create_dir(&folder).map_err(Error::file("create", &folder))?;
+        let made = fs::DirBuilder::new().mode(0o755).create(&files);
+        made.map_err(Error::file("create", &files))?;
+        let shown = expected.map_or(blob.file.as_str(), Digest::short);
+        self.progress.begin(shown, section.len());
+        // An uncompressed layer has one digest under two names, and is hashed once.
+        let outer = match &blob.digest {
+            Some(digest) if expected != Some(digest) => Sum::hashing(),
+            _ => Sum::counting(),
+        };
+        let inner = Sum::hashing();
+        let watched = Watched {
+            inner: section,
+            progress: self.progress,
+        };
+        let plain = decompressed(outer.of(watched)).map_err(Error::file("read", &blob.file))?;
+        let recipe = Recipe::create(&folder.join("recipe.gz"))?;
+        let unpacker = Unpacker::new(Tree::open(&files)?, &folder, self.limits)?;
+        let unpacker = unpacker.making_layer(recipe, folder.join("replaced"));
+        let counts = unpacker.unpack(buffered(inner.of(plain)));
+        let counts = counts.map_err(|cause| in_blob(blob, cause))?;
+        if let (Some(expected), Some(found)) = (&blob.digest, outer.digest()) {
+            expected.verify(&found, || blob.file.clone())?;
+        }
+        let found = inner.digest().unwrap_or_else(|| Digest::of(&[]));
+        if let Some(expected) = expected {
+            expected.verify(&found, || format!("layer {}", blob.file))?;
+        }
+        self.record(&folder, &found, counts, inner.length())?;
+        let place = self.unpacked_at(&found);
+        fs::rename(&folder, &place).map_err(Error::file("create", &place))?;
+        self.unpacked += 1;
+        Ok(found)
+    }
+
+    fn record(&self, folder: &Path, layer: &Digest, counts: Counts, archive: u64) -> Result<()> {
+        let record = LayerRecord {
+            version: VERSION,
+            diff_id: layer.clone(),
+            entries: counts.entries,
+            bytes: counts.bytes,
+            archive_bytes: archive,
+        };
+        let path = folder.join("layer.json");
+        fs::write(&path, to_json(&record)?).map_err(Error::file("write", &path))
+    }
+
+    /// Gives everything its name: layers, then configurations, then names. `None` if a layer is missing.
+    pub(crate) fn publish(&mut self, images: &[(&Config, &[Name])]) -> Result<Option<Freed>> {
+        self.sync()?;
+        let _lock = self.store.lock_exclusive()?;
+        let layers = || images.iter().flat_map(|(config, _)| &config.layers);
+        if !layers().all(|layer| self.has(layer)) {
+            return Ok(None);
+        }
+        crate::store::private_folder(&self.store.layers())?;
+        for layer in layers() {
+            let (from, to) = (self.unpacked_at(layer), self.store.layer(layer));
+            if !to.exists() {
+                fs::rename(&from, &to).map_err(Error::file("create", &to))?;
+            }
+        }
+        for (config, names) in images {
+            let id = config.id();
+            publish(
+                self.workspace.path(),
+                &self.store.config_path(&id),
+                &config.bytes,
+            )?;
+            for name in *names {
+                let named = Named {
+                    version: VERSION,
+                    name: name.clone(),
+                    image: id.clone(),
+                };
+                let path = self.store.name_path(name);
+                publish(self.workspace.path(), &path, &to_json(&named)?)?;
+            }
+        }
+        self.store.free_into(&self.workspace).map(Some)
+    }
+
+    /// A layer must not get its digest for a name before its files are on the disk: a power cut would leave it empty.
+    fn sync(&self) -> Result<()> {
+        let path = self.workspace.path();
+        let folder = fs::File::open(path).map_err(Error::file("open", path))?;
+        rustix::fs::syncfs(folder).map_err(Error::file("write to the disk", path))
+    }
+}
+
+/// Says in which layer an error was.
+fn in_blob(blob: &Blob, cause: Error) -> Error {
+    match cause {
+        Error::Entry { entry, problem } => Error::Entry {
+            entry,
+            problem: format!("{problem} (in {})", blob.file),
+        },
+        Error::Malformed { what, problem } if what == "the archive" => Error::Malformed {
+            what: blob.file.clone(),
+            problem,
+        },
+        other => other,
+    }
+}
