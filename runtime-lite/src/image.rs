@@ -151,8 +151,8 @@ fn rm(store: &Store, image: &str) -> Result<()> {
 }
 
 fn say_freed(freed: &Freed) {
-    if !freed.layers.is_empty() {
-        let layers = counted(freed.layers.len(), "layer");
+    if freed.layers > 0 {
+        let layers = counted(freed.layers, "layer");
         output::print(&format!("freed {layers}, {}\n", size(freed.bytes)));
     }
 }

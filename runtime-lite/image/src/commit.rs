@@ -67,8 +67,10 @@ pub fn commit(
         file: "the container's changes".to_owned(),
         digest: None,
     };
-    let layer = importer.unpack(Section::new(Rc::new(file), 0, length), &blob, None)?;
-    let config = with_layer(&store.config(root.image())?, &layer, root.id(), created)?;
+    let base = store.config(root.image())?;
+    let section = Section::new(Rc::new(file), 0, length);
+    let layer = importer.unpack(section, &blob, None, &base.layers)?;
+    let config = with_layer(&base, &layer, root.id(), created)?;
     let names = std::slice::from_ref(name);
     // The container holds its image's layers: none can be missing.
     let freed = importer.publish(&[(&config, names)])?.unwrap_or_default();

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::layer::{Tree, replay};
 use crate::name::Name;
 use crate::source::architecture;
-use crate::store::{Image, Store};
+use crate::store::{Image, Store, record_of};
 use crate::stream::Sum;
 use crate::tar::BLOCK;
 
@@ -30,13 +30,14 @@ pub fn export(store: &Store, wanted: &str, out: &mut dyn Write) -> Result<Image>
     let config = store.config(&image.id)?;
     let mut archive = Archive { out };
     let mut written = Vec::new();
-    for layer in &config.layers {
+    let folders = store.layers_of(&config)?;
+    for (layer, folder) in config.layers.iter().zip(&folders) {
         if !written.contains(layer) {
-            archive.layer(store, layer)?;
+            archive.layer(layer, folder)?;
             written.push(layer.clone());
         }
     }
-    let documents = documents(store, &image.name, &config)?;
+    let documents = documents(&folders, &image.name, &config)?;
     for (path, bytes) in documents {
         archive.file(&path, &bytes)?;
     }
@@ -74,10 +75,10 @@ pub fn export_to(store: &Store, wanted: &str, path: &Path) -> Result<Image> {
 }
 
 /// Everything but the layers, in the order of writing.
-fn documents(store: &Store, name: &Name, config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
+fn documents(folders: &[PathBuf], name: &Name, config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
     let id = config.id();
-    let layers = config.layers.iter().map(|layer| {
-        let record = store.layer_record(layer)?;
+    let layers = config.layers.iter().zip(folders).map(|(layer, folder)| {
+        let record = record_of(folder)?;
         let kind = "application/vnd.oci.image.layer.v1.tar";
         Ok(json!({"mediaType": kind, "digest": layer, "size": record.archive_bytes}))
     });
@@ -137,16 +138,15 @@ struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    fn layer(&mut self, store: &Store, layer: &Digest) -> Result<()> {
-        let length = store.layer_record(layer)?.archive_bytes;
+    fn layer(&mut self, layer: &Digest, folder: &Path) -> Result<()> {
+        let length = record_of(folder)?.archive_bytes;
         self.header(&blob(layer), length)?;
-        let folder = store.layer(layer);
         let sum = Sum::hashing();
         let mut out = Summed {
             out: self.out,
             sum: sum.clone(),
         };
-        let files = Tree::open(&store.layer_files(layer))?;
+        let files = Tree::open(&folder.join("fs"))?;
         replay(
             &folder.join("recipe.gz"),
             &files,

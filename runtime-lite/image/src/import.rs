@@ -16,7 +16,7 @@ use crate::limits::Limits;
 use crate::name::{self, Name};
 use crate::progress::Progress;
 use crate::source::{self, Blob, Found, Source};
-use crate::store::{Freed, LayerRecord, Named, Store, VERSION, Workspace, publish, to_json};
+use crate::store::{Freed, Key, LayerRecord, Named, Store, VERSION, Workspace, publish, to_json};
 use crate::stream::{Section, Sum, Watched, buffered, decompressed};
 
 /// What an import made.
@@ -139,7 +139,7 @@ impl<'a> Importer<'a> {
             file: "the archive".to_owned(),
             digest: None,
         };
-        let layer = self.unpack(whole, &blob, None)?;
+        let layer = self.unpack(whole, &blob, None, &[])?;
         let config = json!({
             "created": created,
             "architecture": source::architecture(),
@@ -163,52 +163,45 @@ impl<'a> Importer<'a> {
     fn bring(&mut self, source: &Source, found: &[Found]) -> Result<Freed> {
         loop {
             for image in found {
-                for (layer, blob) in image.config.layers.iter().zip(&image.blobs) {
-                    if self.has(layer) {
-                        continue;
+                for (at, blob) in image.blobs.iter().enumerate() {
+                    let (layers, below) = (&image.config.layers[..=at], &image.config.layers[..at]);
+                    if self.find(layers).is_none() {
+                        let section = source.open_file(&blob.file)?;
+                        let missing = || Error::malformed(&blob.file, "is not in the archive");
+                        self.unpack(section.ok_or_else(missing)?, blob, layers.last(), below)?;
                     }
-                    let section = source.open_file(&blob.file)?;
-                    let section = section
-                        .ok_or_else(|| Error::malformed(&blob.file, "is not in the archive"))?;
-                    self.unpack(section, blob, Some(layer))?;
                 }
             }
-            let images = found
-                .iter()
-                .map(|image| (&image.config, image.names.as_slice()));
-            let images: Vec<_> = images.collect();
+            let images = found.iter();
+            let images = images.map(|image| (&image.config, image.names.as_slice()));
             // Between the two, somebody may have removed an image whose layers we counted on.
-            if let Some(freed) = self.publish(&images)? {
+            if let Some(freed) = self.publish(&images.collect::<Vec<_>>())? {
                 return Ok(freed);
             }
         }
     }
 
-    fn has(&self, layer: &Digest) -> bool {
-        self.store.layer(layer).exists() || self.unpacked_at(layer).exists()
+    /// Where the last of these layers is, over the others.
+    fn find(&self, layers: &[Digest]) -> Option<PathBuf> {
+        let key = Key::all(layers).pop()?;
+        let here = key.find(self.workspace.path());
+        here.or_else(|| key.find(&self.store.layers()))
     }
 
-    fn unpacked_at(&self, layer: &Digest) -> PathBuf {
-        self.workspace.path().join(layer.hex())
-    }
-
-    /// Unpacks one layer into the workspace, and checks it against its digests.
+    /// Unpacks one layer over those `below` into the workspace, and checks it against its digests: the one that the
+    /// blob is said to have, and the one that is `expected` of the archive in it.
     pub(crate) fn unpack(
         &mut self,
         section: Section,
         blob: &Blob,
         expected: Option<&Digest>,
+        below: &[Digest],
     ) -> Result<Digest> {
-        let folder = self
-            .workspace
-            .path()
-            .join(format!("layer-{}", self.unpacked));
-        let files = folder.join("fs");
-        fs::create_dir(&folder).map_err(Error::file("create", &folder))?;
-        let made = fs::DirBuilder::new().mode(0o755).create(&files);
-        made.map_err(Error::file("create", &files))?;
         let shown = expected.map_or(blob.file.as_str(), Digest::short);
         self.progress.begin(shown, section.len());
+        let folder = self.workspace.path();
+        let folder = folder.join(format!("layer-{}", self.unpacked));
+        let unpacker = self.unpacker(&folder, below)?;
         // An uncompressed layer has one digest under two names, and is hashed once.
         let outer = match &blob.digest {
             Some(digest) if expected != Some(digest) => Sum::hashing(),
@@ -220,9 +213,6 @@ impl<'a> Importer<'a> {
             progress: self.progress,
         };
         let plain = decompressed(outer.of(watched)).map_err(Error::file("read", &blob.file))?;
-        let recipe = Recipe::create(&folder.join("recipe.gz"))?;
-        let unpacker = Unpacker::new(Tree::open(&files)?, &folder, self.limits)?;
-        let unpacker = unpacker.making_layer(recipe, folder.join("replaced"));
         let counts = unpacker.unpack(buffered(inner.of(plain)));
         let counts = counts.map_err(|cause| in_blob(blob, cause))?;
         if let (Some(expected), Some(found)) = (&blob.digest, outer.digest()) {
@@ -233,10 +223,32 @@ impl<'a> Importer<'a> {
             expected.verify(&found, || format!("layer {}", blob.file))?;
         }
         self.record(&folder, &found, counts, inner.length())?;
-        let place = self.unpacked_at(&found);
-        fs::rename(&folder, &place).map_err(Error::file("create", &place))?;
+        let layers = [below, std::slice::from_ref(&found)].concat();
+        if let Some(key) = Key::all(&layers).pop() {
+            let depends = counts.implied > 0 && !below.is_empty();
+            let place = key.place(self.workspace.path(), depends);
+            fs::rename(&folder, &place).map_err(Error::file("create", &place))?;
+        }
         self.unpacked += 1;
         Ok(found)
+    }
+
+    /// Makes the folder of a layer, and what unpacks into it.
+    fn unpacker(&self, folder: &Path, below: &[Digest]) -> Result<Unpacker> {
+        let files = folder.join("fs");
+        fs::create_dir(folder).map_err(Error::file("create", folder))?;
+        let made = fs::DirBuilder::new().mode(0o755).create(&files);
+        made.map_err(Error::file("create", &files))?;
+        let mut lowers = Vec::new();
+        for at in (0..below.len()).rev() {
+            let missing = || Error::malformed(format!("layer {}", below[at]), "is missing");
+            let lower = self.find(&below[..=at]).ok_or_else(missing)?;
+            lowers.push(Tree::open(&lower.join("fs"))?);
+        }
+        let recipe = Recipe::create(&folder.join("recipe.gz"))?;
+        let tree = Tree::open(&files)?.above(lowers);
+        let unpacker = Unpacker::new(tree, folder, self.limits)?;
+        Ok(unpacker.making_layer(recipe, folder.join("replaced")))
     }
 
     fn record(&self, folder: &Path, layer: &Digest, counts: Counts, archive: u64) -> Result<()> {
@@ -255,14 +267,20 @@ impl<'a> Importer<'a> {
     pub(crate) fn publish(&mut self, images: &[(&Config, &[Name])]) -> Result<Option<Freed>> {
         self.sync()?;
         let _lock = self.store.lock_exclusive()?;
-        let layers = || images.iter().flat_map(|(config, _)| &config.layers);
-        if !layers().all(|layer| self.has(layer)) {
+        let keys = images
+            .iter()
+            .flat_map(|(config, _)| Key::all(&config.layers));
+        let keys: Vec<Key> = keys.collect();
+        let layers = self.store.layers();
+        let here = |key: &Key| key.find(self.workspace.path());
+        let is_there = |key: &Key| here(key).or_else(|| key.find(&layers)).is_some();
+        if !keys.iter().all(is_there) {
             return Ok(None);
         }
-        crate::store::private_folder(&self.store.layers())?;
-        for layer in layers() {
-            let (from, to) = (self.unpacked_at(layer), self.store.layer(layer));
-            if !to.exists() {
+        crate::store::private_folder(&layers)?;
+        for key in &keys {
+            if let (Some(from), None) = (here(key), key.find(&layers)) {
+                let to = layers.join(from.file_name().unwrap_or_default());
                 fs::rename(&from, &to).map_err(Error::file("create", &to))?;
             }
         }

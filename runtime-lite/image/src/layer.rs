@@ -8,8 +8,8 @@ mod recipe;
 mod times;
 mod tree;
 mod unpack;
+mod xattrs;
 
-pub(crate) use attributes::is_private;
 pub(crate) use pack::pack;
 pub(crate) use recipe::{Recipe, replay};
 pub(crate) use tree::Tree;

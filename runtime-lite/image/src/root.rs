@@ -22,7 +22,7 @@ struct Record {
     name: String,
     image: Digest,
     /// The lowest first.
-    layers: Vec<Digest>,
+    layers: Vec<PathBuf>,
 }
 
 /// The root filesystem of one container.
@@ -49,10 +49,10 @@ impl Root {
             container: container.to_owned(),
             name: image.name.to_string(),
             image: image.id.clone(),
-            layers: image.layers.clone(),
+            layers: store.layers_of(&store.config(&image.id)?)?,
         };
         let draft = workspace.path().join("root");
-        let root = Root::at(store, draft.clone(), record);
+        let root = Root::at(draft.clone(), record);
         root.fill()?;
         private_folder(store.roots())?;
         let folder = store.roots().join(container);
@@ -72,7 +72,7 @@ impl Root {
         check_id(container)?;
         let folder = store.roots().join(container);
         let record: Option<Record> = read_json(&folder.join("root.json"))?;
-        Ok(record.map(|record| Root::at(store, folder, record)))
+        Ok(record.map(|record| Root::at(folder, record)))
     }
 
     /// All roots, by container.
@@ -83,13 +83,13 @@ impl Root {
         let mut roots = Vec::new();
         for folder in list(store.roots())? {
             let record: Option<Record> = read_json(&folder.join("root.json"))?;
-            roots.extend(record.map(|record| Root::at(store, folder, record)));
+            roots.extend(record.map(|record| Root::at(folder, record)));
         }
         Ok(roots)
     }
 
-    fn at(store: &Store, folder: PathBuf, record: Record) -> Root {
-        let lowers = record.layers.iter().map(|layer| store.layer_files(layer));
+    fn at(folder: PathBuf, record: Record) -> Root {
+        let lowers = record.layers.iter().map(|layer| layer.join("fs"));
         Root {
             lowers: lowers.collect(),
             folder,

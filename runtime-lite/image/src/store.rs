@@ -3,8 +3,10 @@
 //! It must never show half an image: what is being made is in a temporary, and a rename publishes it.
 
 mod free;
+mod key;
 mod workspace;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -18,6 +20,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::name::Name;
 pub use free::Freed;
+pub(crate) use key::Key;
 pub(crate) use workspace::Workspace;
 
 /// The version of the files here; one of another version is refused.
@@ -104,12 +107,6 @@ impl Store {
         self.image(self.meant(wanted)?)
     }
 
-    /// The folder of a layer's files, for `lowerdir=`.
-    #[must_use]
-    pub fn layer_files(&self, layer: &Digest) -> PathBuf {
-        self.layer(layer).join("fs")
-    }
-
     pub(crate) fn meant(&self, wanted: &str) -> Result<Named> {
         let all = self.named()?;
         let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
@@ -156,11 +153,9 @@ impl Store {
     pub(crate) fn image(&self, named: Named) -> Result<Image> {
         let config = self.config(&named.image)?;
         let mut bytes = 0;
-        let mut counted = config.layers.clone();
-        counted.sort();
-        counted.dedup();
-        for layer in &counted {
-            bytes += self.layer_record(layer)?.bytes;
+        let folders: BTreeSet<PathBuf> = self.layers_of(&config)?.into_iter().collect();
+        for folder in &folders {
+            bytes += record_of(folder)?.bytes;
         }
         Ok(Image {
             name: named.name,
@@ -181,14 +176,13 @@ impl Store {
         Config::parse(bytes, &path.display().to_string())
     }
 
-    pub(crate) fn layer_record(&self, layer: &Digest) -> Result<LayerRecord> {
-        let path = self.layer(layer).join("layer.json");
-        let record = read_json(&path)?;
-        record.ok_or_else(|| Error::malformed(path.display().to_string(), "is missing"))
-    }
-
-    pub(crate) fn layer(&self, layer: &Digest) -> PathBuf {
-        self.layers().join(layer.hex())
+    /// The folders of an image's layers, the lowest first.
+    pub(crate) fn layers_of(&self, config: &Config) -> Result<Vec<PathBuf>> {
+        let found = Key::all(&config.layers).into_iter().map(|key| {
+            let missing = || Error::malformed(format!("layer {}", key.layer()), "is missing");
+            key.find(&self.layers()).ok_or_else(missing)
+        });
+        found.collect()
     }
 
     pub(crate) fn layers(&self) -> PathBuf {
@@ -239,6 +233,13 @@ impl Store {
     pub(crate) fn exists(&self) -> bool {
         self.images.exists() || self.roots.exists()
     }
+}
+
+/// What is said of the layer in `folder`.
+pub(crate) fn record_of(folder: &Path) -> Result<LayerRecord> {
+    let path = folder.join("layer.json");
+    let record = read_json(&path)?;
+    record.ok_or_else(|| Error::malformed(path.display().to_string(), "is missing"))
 }
 
 /// Makes a folder that nobody else can enter: layers hold setuid programs and device nodes.

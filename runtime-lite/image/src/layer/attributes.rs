@@ -2,11 +2,13 @@
 //! The unpacker gives them to each file that it made.
 //! It must never set an attribute by which overlayfs would look elsewhere than in the layers.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::tree::by_descriptor;
+use super::xattrs;
 use crate::error::{Error, Result};
 use crate::tar::{Entry, Kind, Time};
 
@@ -15,7 +17,7 @@ use crate::tar::{Entry, Kind, Time};
 const PRIVATE: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"security.selinux"];
 
 /// Whether an extended attribute is no part of a layer.
-pub(crate) fn is_private(name: &[u8]) -> bool {
+pub(super) fn is_private(name: &[u8]) -> bool {
     PRIVATE.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -57,6 +59,25 @@ pub(super) fn of_name(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Res
     let failed = Error::in_layer("set the time of", &entry.path);
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     rustix::fs::utimensat(folder, name, &times(entry), flags).map_err(failed)
+}
+
+/// Gives one folder the owner, mode and extended attributes of another; returns the times that it should have.
+pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<(Time, Time)> {
+    let about = rustix::fs::fstat(from)?;
+    let (uid, gid) = (Uid::from_raw(about.st_uid), Gid::from_raw(about.st_gid));
+    rustix::fs::fchown(to, Some(uid), Some(gid))?;
+    rustix::fs::fchmod(to, Mode::from_raw_mode(about.st_mode & 0o7777))?;
+    for (name, value) in xattrs::public(xattrs::of_open(from)?) {
+        rustix::fs::fsetxattr(to, name.as_slice(), &value, XattrFlags::empty())?;
+    }
+    let time = |seconds: i64, fraction: u64| Time {
+        seconds,
+        nanoseconds: u32::try_from(fraction).unwrap_or(0),
+    };
+    Ok((
+        time(about.st_mtime, about.st_mtime_nsec),
+        time(about.st_atime, about.st_atime_nsec),
+    ))
 }
 
 /// The times of a folder, once nothing is made in it any more.

@@ -3,17 +3,15 @@
 //! It must never follow a link, nor leave out a file without a warning.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use tar::{Builder, EntryType, Header};
 
-use super::tree::by_descriptor;
-use super::{OPAQUE, OPAQUE_XATTR, WHITEOUT, Whiteouts, is_private};
+use super::xattrs::{self, Xattrs};
+use super::{OPAQUE, OPAQUE_XATTR, WHITEOUT, Whiteouts};
 use crate::error::{Error, Result};
 
 /// How many folders deep a packed folder may be: each holds a descriptor while it is read.
@@ -50,7 +48,7 @@ struct Packer<'a> {
 #[derive(Default)]
 struct More<'a> {
     link: Option<&'a [u8]>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    xattrs: Xattrs,
     contents: Option<File>,
 }
 
@@ -65,12 +63,12 @@ impl Packer<'_> {
         let mut name = if path.is_empty() { b"." } else { path }.to_vec();
         name.push(b'/');
         let all =
-            xattrs_of_open(folder).map_err(Error::in_layer("read the attributes of", path))?;
+            xattrs::of_open(folder).map_err(Error::in_layer("read the attributes of", path))?;
         let opaque = all
             .iter()
             .any(|(key, value)| key == OPAQUE_XATTR.as_bytes() && value == b"y");
         let more = More {
-            xattrs: public(all),
+            xattrs: xattrs::public(all),
             ..More::default()
         };
         self.entry(&name, EntryType::Directory, stat, more)?;
@@ -128,7 +126,7 @@ impl Packer<'_> {
         if kind == FileType::RegularFile {
             let file = open(folder, name, OFlags::empty()).map_err(failed())?;
             let more = More {
-                xattrs: public(xattrs_of_open(&file).map_err(failed())?),
+                xattrs: xattrs::public(xattrs::of_open(&file).map_err(failed())?),
                 contents: Some(File::from(file)),
                 link: None,
             };
@@ -136,7 +134,7 @@ impl Packer<'_> {
         }
         let target;
         let mut more = More {
-            xattrs: public(xattrs_of_name(folder, name).map_err(failed())?),
+            xattrs: xattrs::public(xattrs::of_name(folder, name).map_err(failed())?),
             ..More::default()
         };
         let entry_type = match kind {
@@ -267,53 +265,4 @@ fn names(folder: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
     }
     names.sort();
     Ok(names)
-}
-
-fn public(all: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut all: Vec<_> = all
-        .into_iter()
-        .filter(|(name, _)| !is_private(name))
-        .collect();
-    all.sort();
-    all
-}
-
-type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
-
-fn xattrs_of_open(file: &OwnedFd) -> io::Result<Xattrs> {
-    collect(
-        |list| rustix::fs::flistxattr(file, list),
-        |name, value| rustix::fs::fgetxattr(file, OsStr::from_bytes(name), value),
-    )
-}
-
-fn xattrs_of_name(folder: &OwnedFd, name: &[u8]) -> io::Result<Xattrs> {
-    let path = by_descriptor(folder.as_fd(), name);
-    collect(
-        |list| rustix::fs::llistxattr(&path, list),
-        |name, value| rustix::fs::lgetxattr(&path, OsStr::from_bytes(name), value),
-    )
-}
-
-/// Lists and values, which the kernel holds to 64 KiB each (XATTR_LIST_MAX, XATTR_SIZE_MAX).
-fn collect(
-    list: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>,
-    get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
-) -> io::Result<Xattrs> {
-    let mut buffer = vec![0; 65_536];
-    let length = match list(&mut buffer) {
-        // The filesystem has none.
-        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let names = buffer[..length].to_vec();
-    let mut all = Vec::new();
-    for name in names
-        .split(|&byte| byte == 0)
-        .filter(|name| !name.is_empty())
-    {
-        let length = get(name, &mut buffer)?;
-        all.push((name.to_vec(), buffer[..length].to_vec()));
-    }
-    Ok(all)
 }

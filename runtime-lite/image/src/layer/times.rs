@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::attributes::set_times;
 use super::tree::Tree;
 use crate::error::{Error, Result};
-use crate::tar::{Entry, Time};
+use crate::tar::Time;
 
 /// The notes.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ impl Folders {
         Ok(Folders(BufWriter::new(file)))
     }
 
-    pub(super) fn add(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
-        let noted = self.write(path, entry.mtime, entry.atime.unwrap_or(entry.mtime));
+    pub(super) fn add(&mut self, path: &[u8], mtime: Time, atime: Time) -> Result<()> {
+        let noted = self.write(path, mtime, atime);
         noted.map_err(Error::in_layer("note the time of", path))
     }
 

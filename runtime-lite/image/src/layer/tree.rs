@@ -12,9 +12,10 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::OPAQUE_XATTR;
+use super::{OPAQUE_XATTR, attributes};
 use crate::error::{Error, Result};
 use crate::path::LayerPath;
+use crate::tar::Time;
 
 /// How often openat2(2) is asked again when it can't tell that `..` stayed inside (EAGAIN).
 const ATTEMPTS: usize = 128;
@@ -25,6 +26,17 @@ pub(crate) struct Tree {
     root: OwnedFd,
     /// The folder that was used last: most entries of an archive are in the same one as the entry before.
     last: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    /// The layers below, the topmost first.
+    below: Vec<Tree>,
+    implied: Vec<Implied>,
+}
+
+/// A folder that was made because entries are below it, though it has no entry of its own.
+#[derive(Debug)]
+pub(super) struct Implied {
+    pub(super) path: Vec<u8>,
+    /// The times that it has in the layers below.
+    pub(super) times: Option<(Time, Time)>,
 }
 
 /// What is where a file is to be made.
@@ -47,7 +59,23 @@ impl Tree {
     }
 
     pub(crate) fn of(root: OwnedFd) -> Tree {
-        Tree { root, last: None }
+        Tree {
+            root,
+            last: None,
+            below: Vec::new(),
+            implied: Vec::new(),
+        }
+    }
+
+    /// With the layers that it will lie on, the topmost first: what it does not say of a folder, they do.
+    pub(crate) fn above(mut self, below: Vec<Tree>) -> Tree {
+        self.below = below;
+        self
+    }
+
+    /// The folders that were made without an entry since the last call.
+    pub(super) fn take_implied(&mut self) -> Vec<Implied> {
+        std::mem::take(&mut self.implied)
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
@@ -84,7 +112,7 @@ impl Tree {
         }
     }
 
-    fn open_folder(&self, path: &[u8]) -> Result<OwnedFd> {
+    fn open_folder(&mut self, path: &[u8]) -> Result<OwnedFd> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY;
         match self.open_at(path, flags) {
             Ok(found) => return Ok(found),
@@ -101,7 +129,7 @@ impl Tree {
     }
 
     /// Makes one folder that entries are below but that has no entry of its own.
-    fn make_missing(&self, path: &[u8]) -> Result<()> {
+    fn make_missing(&mut self, path: &[u8]) -> Result<()> {
         if self.open_at(path, OFlags::DIRECTORY | OFlags::PATH).is_ok() {
             return Ok(());
         }
@@ -122,10 +150,35 @@ impl Tree {
             _ => Error::in_layer("make the folder", path)(cause),
         })?;
         if hides {
-            self.mark_opaque(path)
-        } else {
-            Ok(())
+            self.mark_opaque(path)?;
         }
+        let times = match hides {
+            true => None,
+            false => self.take_after_below(path)?,
+        };
+        let path = path.to_vec();
+        self.implied.push(Implied { path, times });
+        Ok(())
+    }
+
+    /// Gives a folder what the layers below say of it: over them it must not look otherwise. Returns its times.
+    fn take_after_below(&self, path: &[u8]) -> Result<Option<(Time, Time)>> {
+        for lower in &self.below {
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+            let found = match lower.open_at(path, flags) {
+                Ok(found) => found,
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                // A whiteout, or a file: the folder begins anew.
+                Err(_) => return Ok(None),
+            };
+            let made = self.open_at(path, flags);
+            let made = made.map_err(Error::in_layer("open the folder", path))?;
+            let copied = attributes::copy(found.as_fd(), made.as_fd());
+            return copied
+                .map(Some)
+                .map_err(Error::in_layer("set the attributes of", path));
+        }
+        Ok(None)
     }
 
     /// Has the folder hide everything that lower layers have in it.

@@ -38,6 +38,8 @@ pub(crate) struct Counts {
     pub(crate) entries: u64,
     /// The lengths of its files.
     pub(crate) bytes: u64,
+    /// Folders that it has no entry for: they look as in the layers below.
+    pub(crate) implied: u64,
 }
 
 /// A folder that an archive is being unpacked into.
@@ -86,6 +88,12 @@ impl Unpacker {
             self.note(|recipe| recipe.bytes(&raw))?;
             self.count(&entry, reader.position())?;
             self.place(&entry, &mut reader)?;
+            for folder in self.tree.take_implied() {
+                self.counts.implied += 1;
+                if let Some((mtime, atime)) = folder.times {
+                    self.folders.add(&folder.path, mtime, atime)?;
+                }
+            }
         }
         let raw = reader.take_raw();
         self.note(|recipe| recipe.bytes(&raw))?;
@@ -123,6 +131,7 @@ impl Unpacker {
             self.next_look = Counts {
                 entries: self.counts.entries + SPACE_ENTRIES,
                 bytes: self.counts.bytes.saturating_add(SPACE_BYTES),
+                ..Counts::default()
             };
         }
         Ok(())
@@ -282,7 +291,12 @@ impl Unpacker {
         let made = rustix::fs::openat(&*parent, name, flags, Mode::empty());
         let made = made.map_err(Error::in_layer("open the folder", &entry.path))?;
         attributes::of_open(made.as_fd(), entry)?;
-        self.folders.add(path.as_bytes(), entry)
+        self.note_time(path.as_bytes(), entry)
+    }
+
+    fn note_time(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        let atime = entry.atime.unwrap_or(entry.mtime);
+        self.folders.add(path, entry.mtime, atime)
     }
 
     fn root(&mut self, entry: &Entry) -> Result<()> {
@@ -290,7 +304,7 @@ impl Unpacker {
             return Err(Error::entry(&entry.path, "is the root, and no folder"));
         }
         attributes::of_open(self.tree.root(), entry)?;
-        self.folders.add(b"", entry)
+        self.note_time(b"", entry)
     }
 
     /// Hides what lower layers have. What this layer has itself stays, wherever in the archive it is.

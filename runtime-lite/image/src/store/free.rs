@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::PathBuf;
 
 use super::{LayerRecord, Store, Workspace, list, read_json};
 use crate::digest::Digest;
@@ -16,8 +17,8 @@ use crate::root::Root;
 pub struct Freed {
     /// Images that have no name any more, by id.
     pub images: Vec<Digest>,
-    /// Layers that are gone.
-    pub layers: Vec<Digest>,
+    /// How many layers are gone.
+    pub layers: usize,
     /// The lengths of their files, in bytes.
     pub bytes: u64,
 }
@@ -77,9 +78,9 @@ impl Store {
         let images: HashSet<Digest> = named
             .chain(held.iter().map(|root| root.image().clone()))
             .collect();
-        let mut layers: HashSet<Digest> = HashSet::new();
+        let mut used: HashSet<PathBuf> = HashSet::new();
         for image in &images {
-            layers.extend(self.config(image)?.layers);
+            used.extend(self.layers_of(&self.config(image)?)?);
         }
         let mut freed = Freed::default();
         for path in list(&self.configs())? {
@@ -95,19 +96,13 @@ impl Store {
             }
         }
         for path in list(&self.layers())? {
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned());
-            let Ok(layer) = Digest::parse(&format!("sha256:{}", name.unwrap_or_default())) else {
-                continue;
-            };
-            if !layers.contains(&layer) {
+            if !used.contains(&path) {
                 let record: Option<LayerRecord> =
                     read_json(&path.join("layer.json")).ok().flatten();
-                let away = workspace.path().join(format!("freed-{}", layer.hex()));
+                let away = workspace.path().join(path.file_name().unwrap_or_default());
                 fs::rename(&path, away).map_err(Error::file("remove", &path))?;
                 freed.bytes += record.map_or(0, |record| record.bytes);
-                freed.layers.push(layer);
+                freed.layers += 1;
             }
         }
         Ok(freed)
