@@ -18,7 +18,7 @@ use crate::name::Name;
 use crate::progress::Progress;
 use crate::root::Root;
 use crate::source::Blob;
-use crate::store::{Freed, Store};
+use crate::store::{Below, Freed, Key, Store};
 use crate::stream::Section;
 
 /// What a commit made.
@@ -69,7 +69,11 @@ pub fn commit(
     };
     let base = store.config(root.image())?;
     let section = Section::new(Rc::new(file), 0, length);
-    let layer = importer.unpack(section, &blob, None, &base.layers)?;
+    let below = Below {
+        key: Key::all(&base.layers).pop(),
+        folders: store.layers_of(&base)?,
+    };
+    let layer = importer.unpack(section, &blob, None, &below)?;
     let config = with_layer(&base, &layer, root.id(), created)?;
     let names = std::slice::from_ref(name);
     // The container holds its image's layers: none can be missing.

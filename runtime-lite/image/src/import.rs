@@ -16,7 +16,9 @@ use crate::limits::Limits;
 use crate::name::{self, Name};
 use crate::progress::Progress;
 use crate::source::{self, Blob, Found, Source};
-use crate::store::{Freed, Key, LayerRecord, Named, Store, VERSION, Workspace, publish, to_json};
+use crate::store::{
+    Below, Freed, Key, LayerRecord, Named, Store, VERSION, Workspace, publish, to_json,
+};
 use crate::stream::{Section, Sum, Watched, buffered, decompressed};
 
 /// What an import made.
@@ -139,7 +141,7 @@ impl<'a> Importer<'a> {
             file: "the archive".to_owned(),
             digest: None,
         };
-        let layer = self.unpack(whole, &blob, None, &[])?;
+        let layer = self.unpack(whole, &blob, None, &Below::default())?;
         let config = json!({
             "created": created,
             "architecture": source::architecture(),
@@ -163,14 +165,7 @@ impl<'a> Importer<'a> {
     fn bring(&mut self, source: &Source, found: &[Found]) -> Result<Freed> {
         loop {
             for image in found {
-                for (at, blob) in image.blobs.iter().enumerate() {
-                    let (layers, below) = (&image.config.layers[..=at], &image.config.layers[..at]);
-                    if self.find(layers).is_none() {
-                        let section = source.open_file(&blob.file)?;
-                        let missing = || Error::malformed(&blob.file, "is not in the archive");
-                        self.unpack(section.ok_or_else(missing)?, blob, layers.last(), below)?;
-                    }
-                }
+                self.unpack_missing(source, image)?;
             }
             let images = found.iter();
             let images = images.map(|image| (&image.config, image.names.as_slice()));
@@ -181,9 +176,27 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// Where the last of these layers is, over the others.
-    fn find(&self, layers: &[Digest]) -> Option<PathBuf> {
-        let key = Key::all(layers).pop()?;
+    fn unpack_missing(&mut self, source: &Source, image: &Found) -> Result<()> {
+        let mut below = Below::default();
+        for (key, blob) in Key::all(&image.config.layers).into_iter().zip(&image.blobs) {
+            if self.find(&key).is_none() {
+                let section = source.open_file(&blob.file)?;
+                let missing = || Error::malformed(&blob.file, "is not in the archive");
+                self.unpack(
+                    section.ok_or_else(missing)?,
+                    blob,
+                    Some(key.layer()),
+                    &below,
+                )?;
+            }
+            below.folders.extend(self.find(&key));
+            below.key = Some(key);
+        }
+        Ok(())
+    }
+
+    /// Where a layer is: in the workspace, or in the store.
+    fn find(&self, key: &Key) -> Option<PathBuf> {
         let here = key.find(self.workspace.path());
         here.or_else(|| key.find(&self.store.layers()))
     }
@@ -195,7 +208,7 @@ impl<'a> Importer<'a> {
         section: Section,
         blob: &Blob,
         expected: Option<&Digest>,
-        below: &[Digest],
+        below: &Below,
     ) -> Result<Digest> {
         let shown = expected.map_or(blob.file.as_str(), Digest::short);
         self.progress.begin(shown, section.len());
@@ -223,30 +236,23 @@ impl<'a> Importer<'a> {
             expected.verify(&found, || format!("layer {}", blob.file))?;
         }
         self.record(&folder, &found, counts, inner.length())?;
-        let layers = [below, std::slice::from_ref(&found)].concat();
-        if let Some(key) = Key::all(&layers).pop() {
-            let depends = counts.implied > 0 && !below.is_empty();
-            let place = key.place(self.workspace.path(), depends);
-            fs::rename(&folder, &place).map_err(Error::file("create", &place))?;
-        }
+        let depends = counts.implied > 0 && below.key.is_some();
+        let key = Key::over(below.key.as_ref(), &found);
+        let place = key.place(self.workspace.path(), depends);
+        fs::rename(&folder, &place).map_err(Error::file("create", &place))?;
         self.unpacked += 1;
         Ok(found)
     }
 
     /// Makes the folder of a layer, and what unpacks into it.
-    fn unpacker(&self, folder: &Path, below: &[Digest]) -> Result<Unpacker> {
+    fn unpacker(&self, folder: &Path, below: &Below) -> Result<Unpacker> {
         let files = folder.join("fs");
         fs::create_dir(folder).map_err(Error::file("create", folder))?;
         let made = fs::DirBuilder::new().mode(0o755).create(&files);
         made.map_err(Error::file("create", &files))?;
-        let mut lowers = Vec::new();
-        for at in (0..below.len()).rev() {
-            let missing = || Error::malformed(format!("layer {}", below[at]), "is missing");
-            let lower = self.find(&below[..=at]).ok_or_else(missing)?;
-            lowers.push(Tree::open(&lower.join("fs"))?);
-        }
+        let lowers = below.folders.iter().rev().map(|lower| lower.join("fs"));
         let recipe = Recipe::create(&folder.join("recipe.gz"))?;
-        let tree = Tree::open(&files)?.above(lowers);
+        let tree = Tree::open(&files)?.above(lowers.collect());
         let unpacker = Unpacker::new(tree, folder, self.limits)?;
         Ok(unpacker.making_layer(recipe, folder.join("replaced")))
     }
@@ -273,8 +279,7 @@ impl<'a> Importer<'a> {
         let keys: Vec<Key> = keys.collect();
         let layers = self.store.layers();
         let here = |key: &Key| key.find(self.workspace.path());
-        let is_there = |key: &Key| here(key).or_else(|| key.find(&layers)).is_some();
-        if !keys.iter().all(is_there) {
+        if !keys.iter().all(|key| self.find(key).is_some()) {
             return Ok(None);
         }
         crate::store::private_folder(&layers)?;

@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::name::Name;
 pub use free::Freed;
-pub(crate) use key::Key;
+pub(crate) use key::{Below, Key};
 pub(crate) use workspace::Workspace;
 
 /// The version of the files here; one of another version is refused.

@@ -27,7 +27,7 @@ pub(crate) struct Tree {
     /// The folder that was used last: most entries of an archive are in the same one as the entry before.
     last: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// The layers below, the topmost first.
-    below: Vec<Tree>,
+    below: Vec<PathBuf>,
     implied: Vec<Implied>,
 }
 
@@ -68,7 +68,7 @@ impl Tree {
     }
 
     /// With the layers that it will lie on, the topmost first: what it does not say of a folder, they do.
-    pub(crate) fn above(mut self, below: Vec<Tree>) -> Tree {
+    pub(crate) fn above(mut self, below: Vec<PathBuf>) -> Tree {
         self.below = below;
         self
     }
@@ -165,7 +165,7 @@ impl Tree {
     fn take_after_below(&self, path: &[u8]) -> Result<Option<(Time, Time)>> {
         for lower in &self.below {
             let flags = OFlags::DIRECTORY | OFlags::RDONLY;
-            let found = match lower.open_at(path, flags) {
+            let found = match Tree::open(lower)?.open_at(path, flags) {
                 Ok(found) => found,
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
                 // A whiteout, or a file: the folder begins anew.

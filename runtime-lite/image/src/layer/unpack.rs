@@ -250,6 +250,10 @@ impl Unpacker {
         let mut at = 0;
         for index in 0..reader.parts().len() {
             let part = reader.parts()[index];
+            // GNU tar ends a map with an empty part at the file's end.
+            if part.length == 0 {
+                continue;
+            }
             self.note(|recipe| recipe.contents(path, part.offset, part.length))?;
             if part.offset != at {
                 file.seek(SeekFrom::Start(part.offset)).map_err(failed())?;

@@ -19,14 +19,19 @@ impl Key {
     pub(crate) fn all(layers: &[Digest]) -> Vec<Key> {
         let mut keys: Vec<Key> = Vec::new();
         for layer in layers {
-            let chain = match keys.last() {
-                None => layer.clone(),
-                Some(below) => Digest::of(format!("{} {layer}", below.chain).as_bytes()),
-            };
-            let layer = layer.clone();
-            keys.push(Key { layer, chain });
+            keys.push(Key::over(keys.last(), layer));
         }
         keys
+    }
+
+    /// The key of `layer` over the one below it.
+    pub(crate) fn over(below: Option<&Key>, layer: &Digest) -> Key {
+        let chain = match below {
+            None => layer.clone(),
+            Some(below) => Digest::of(format!("{} {layer}", below.chain).as_bytes()),
+        };
+        let layer = layer.clone();
+        Key { layer, chain }
     }
 
     pub(crate) fn layer(&self) -> &Digest {
@@ -46,6 +51,15 @@ impl Key {
         let places = [false, true].map(|depends| self.place(folder, depends));
         places.into_iter().find(|place| place.exists())
     }
+}
+
+/// What a layer lies on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Below {
+    /// Of the topmost layer below.
+    pub(crate) key: Option<Key>,
+    /// The folders of all layers below, the lowest first.
+    pub(crate) folders: Vec<PathBuf>,
 }
 
 #[cfg(test)]

@@ -251,6 +251,9 @@ impl<S: Stream> Reader<S> {
             lines += block.iter().filter(|&&byte| byte == b'\n').count() as u64;
             let first = text.split(|&byte| byte == b'\n').next();
             let count = first.and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
+            if count.is_some_and(|count| count > sparse::PARTS as u64) {
+                return Err(sparse::too_many(entry));
+            }
             if count.is_some_and(|count| lines <= count.saturating_mul(2)) {
                 continue;
             }

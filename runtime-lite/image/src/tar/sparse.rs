@@ -113,7 +113,7 @@ fn number(text: &[u8], entry: &[u8]) -> Result<u64> {
         .ok_or_else(|| Error::entry(entry, "has a sparse map that is not of numbers"))
 }
 
-fn too_many(entry: &[u8]) -> Error {
+pub(super) fn too_many(entry: &[u8]) -> Error {
     Error::entry(entry, format!("has more than {PARTS} sparse parts"))
 }
 
