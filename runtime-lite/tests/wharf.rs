@@ -9,6 +9,8 @@ mod support;
 mod crash;
 #[path = "suite/gc.rs"]
 mod gc;
+#[path = "suite/image.rs"]
+mod image;
 #[path = "suite/isolation.rs"]
 mod isolation;
 #[path = "suite/networks.rs"]

@@ -4,6 +4,8 @@
 
 mod commit;
 mod config;
+#[doc(hidden)]
+pub mod decoders;
 mod digest;
 mod error;
 mod export;

@@ -51,6 +51,11 @@ impl Source {
             Compression::None => file,
             Compression::Gzip | Compression::Zstd => Rc::new(spool(&file, path, scratch, limits)?),
         };
+        Source::of(file, path)
+    }
+
+    /// What an uncompressed archive is; `path` is what it is called in an error.
+    pub(crate) fn of(file: Rc<File>, path: &Path) -> Result<Source> {
         let index = Index::read(&file, path)?;
         Ok(match index {
             Some(index) if index.holds_images() => Source::Archive(index),

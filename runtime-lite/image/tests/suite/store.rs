@@ -170,7 +170,10 @@ fn a_temporary_is_swept_once_its_process_is_gone() {
     fs::create_dir_all(&alive).expect("made");
     let claim = fs::File::open(&alive).expect("opened");
     claim.lock().expect("locked");
-    assert_eq!(store.leftovers().expect("listed"), [dead.clone()]);
+    assert_eq!(
+        store.leftovers().expect("listed"),
+        std::slice::from_ref(&dead)
+    );
     store.sweep().expect("swept");
     assert!(!dead.exists() && alive.exists());
     drop(claim);

@@ -144,9 +144,10 @@ fn an_export_is_the_same_bytes_each_time_and_the_same_image_everywhere() {
     );
     for form in ["docker-archive:a.tar", "oci-archive:a.tar"] {
         let config = tool("skopeo", &["inspect", "--config", "--raw", form], &dir);
-        // skopeo adds a newline.
-        let config = config.strip_suffix('\n').unwrap_or(&config);
-        assert_eq!(wharf_image::Digest::of(config.as_bytes()), id, "{form}");
+        // skopeo may add a newline to what umoci ended with one.
+        let bare = config.strip_suffix('\n').unwrap_or(&config);
+        let digests = [config.as_str(), bare].map(|text| wharf_image::Digest::of(text.as_bytes()));
+        assert!(digests.contains(&id), "{form}: {digests:?} is not {id}");
         tool("skopeo", &["copy", "-q", form, "oci:again:1"], &dir);
         tool(
             "umoci",
