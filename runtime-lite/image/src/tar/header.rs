@@ -55,14 +55,18 @@ impl Entry {
         pax: &Pax,
     ) -> Result<Entry> {
         let kind = kind(header, &path, link)?;
+        let old = header.as_old();
         let owner = |key: &str, field: std::io::Result<u64>| owner(key, field, pax, &path);
         Ok(Entry {
-            mode: header.mode().map_err(field(&path, "mode"))? & 0o7777,
-            uid: owner("uid", header.uid())?,
-            gid: owner("gid", header.gid())?,
+            mode: or_zero(header.mode(), &old.mode).map_err(field(&path, "mode"))? & 0o7777,
+            uid: owner("uid", or_zero(header.uid(), &old.uid))?,
+            gid: owner("gid", or_zero(header.gid(), &old.gid))?,
             mtime: match pax.get("mtime") {
                 Some(text) => time(text, &path)?,
-                None => Time::whole(header.mtime().map_err(field(&path, "time"))?, &path)?,
+                None => {
+                    let seconds = or_zero(header.mtime(), &old.mtime);
+                    Time::whole(seconds.map_err(field(&path, "time"))?, &path)?
+                }
             },
             atime: pax.get("atime").map(|text| time(text, &path)).transpose()?,
             xattrs: pax
@@ -73,6 +77,12 @@ impl Entry {
             path,
         })
     }
+}
+
+/// A number of a header, 0 if its field was left blank, as some writers do (GNU tar and Go read it so as well).
+pub(super) fn or_zero<T: From<u8>>(read: std::io::Result<T>, field: &[u8]) -> std::io::Result<T> {
+    let blank = field.iter().all(|byte| matches!(byte, 0 | b' '));
+    if blank { Ok(T::from(0)) } else { read }
 }
 
 fn kind(header: &Header, path: &[u8], link: Option<Vec<u8>>) -> Result<Kind> {

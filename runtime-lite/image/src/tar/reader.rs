@@ -7,7 +7,7 @@ use std::io::{self, BufRead};
 use tar::{EntryType, Header};
 
 use super::BLOCK;
-use super::header::{Entry, Kind};
+use super::header::{Entry, Kind, or_zero};
 use super::pax::Pax;
 use super::sparse::{self, Form, Part};
 use crate::error::{Error, Result};
@@ -346,7 +346,7 @@ impl<S: Stream> Reader<S> {
 }
 
 fn size(header: &Header, entry: &[u8]) -> Result<u64> {
-    let size = header.entry_size();
+    let size = or_zero(header.entry_size(), &header.as_old().size);
     size.map_err(|_| Error::entry(entry, "its size can't be read"))
 }
 

@@ -47,6 +47,20 @@ fn owners_modes_times_and_attributes_are_kept() {
 }
 
 #[test]
+fn numbers_that_were_left_blank_are_zero() {
+    let place = Place::new();
+    let mut blank = header(EntryType::Regular, "x", "", 0);
+    let old = blank.as_old_mut();
+    (old.uid, old.gid, old.mtime, old.size) = ([0; 8], [b' '; 8], [0; 12], [b' '; 12]);
+    blank.set_cksum();
+    let tree = Tree::of(&place.layer(&Archive::new().raw(blank.as_bytes()).bytes()));
+    assert!(
+        tree.line("x").ends_with(" 0644 0:0 @0.000000000"),
+        "{tree:?}"
+    );
+}
+
+#[test]
 fn devices_fifos_and_links_are_kept() {
     let place = Place::new();
     let mut device = header(EntryType::Block, "disk", "", 0);
