@@ -332,6 +332,10 @@ impl<S: Stream> Reader<S> {
         let mut block = [0; BLOCK];
         let padding = usize::try_from(self.padding).unwrap_or(0).min(BLOCK);
         self.padding = 0;
+        // `umoci insert` ends its archives right behind the last contents; Go and docker take that.
+        if padding > 0 && self.input.fill_buf().map_err(unreadable)?.is_empty() {
+            return Ok(());
+        }
         self.read_block(&mut block[..padding])
     }
 

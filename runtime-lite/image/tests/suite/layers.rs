@@ -61,6 +61,19 @@ fn numbers_that_were_left_blank_are_zero() {
 }
 
 #[test]
+fn an_archive_may_end_right_behind_its_last_contents() {
+    let place = Place::new();
+    let whole = Archive::new().file("x", "contents").bytes();
+    let layer = place.layer(&whole[..512 + "contents".len()]);
+    assert_eq!(
+        fs::read_to_string(layer.join("x")).expect("read"),
+        "contents"
+    );
+    let mut out = Vec::new();
+    export(&place.store(), "layer", &mut out).expect("its digest is checked");
+}
+
+#[test]
 fn devices_fifos_and_links_are_kept() {
     let place = Place::new();
     let mut device = header(EntryType::Block, "disk", "", 0);

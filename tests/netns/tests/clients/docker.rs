@@ -58,7 +58,7 @@ fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
         &[
             "run",
             "--name",
-            "c",
+            "changed",
             "--net",
             "none",
             IMAGE,
@@ -68,8 +68,8 @@ fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
             change,
         ],
     );
-    docker(&machine, &["commit", "-c", "ENV A=1", "c", IMAGE]);
-    docker(&machine, &["rm", "c"]);
+    docker(&machine, &["commit", "-c", "ENV A=1", "changed", IMAGE]);
+    docker(&machine, &["rm", "changed"]);
     docker(&machine, &["save", "-o", "/run/saved.tar", IMAGE]);
     let saved = id();
     wharf(&["import", "/run/saved.tar"]);
