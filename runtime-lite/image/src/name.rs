@@ -36,7 +36,7 @@ impl Name {
         if given.contains('@') {
             return refused("names a digest; give a name and a tag");
         }
-        let (path, tag) = split_tag(given);
+        let (path, tag) = split_tag(familiar(given));
         let tag = tag.unwrap_or(DEFAULT_TAG);
         let mut parts = path.split('/');
         let first = parts.next().unwrap_or_default();
@@ -83,6 +83,15 @@ pub(crate) fn of_file(stem: &str) -> Name {
     let text = text.trim_matches('-');
     let text = if text.is_empty() { "image" } else { text };
     Name(format!("{text}:{DEFAULT_TAG}"))
+}
+
+/// Docker's own registry is not said: `docker save` leaves it out, podman and skopeo write it.
+fn familiar(given: &str) -> &str {
+    let path = given.strip_prefix("docker.io/").unwrap_or(given);
+    match path.strip_prefix("library/") {
+        Some(short) if path.len() < given.len() => short,
+        _ => path,
+    }
 }
 
 /// A colon after the last slash begins the tag; before it, a port.
@@ -148,6 +157,12 @@ mod tests {
     #[test]
     fn names_get_a_tag() {
         assert_eq!(parsed("busybox").as_deref(), Some("busybox:latest"));
+        assert_eq!(
+            parsed("docker.io/library/busybox:1").as_deref(),
+            Some("busybox:1")
+        );
+        assert_eq!(parsed("docker.io/a/b").as_deref(), Some("a/b:latest"));
+        assert_eq!(parsed("library/a").as_deref(), Some("library/a:latest"));
         assert_eq!(parsed("a/b_c:1.2-rc").as_deref(), Some("a/b_c:1.2-rc"));
         let full = "Registry.example:5000/team/app";
         assert_eq!(parsed(full), Some(format!("{full}:latest")));

@@ -52,22 +52,17 @@ fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
     let id = || docker(&machine, &["image", "inspect", "-f", "{{.Id}}", IMAGE]);
     docker(&machine, &["load", "-i", ARCHIVE]);
     // One layer more, with what only a layer of docker's own making has.
-    let change = "echo x >/new; rm /bin/sh; ln /new /second; mkdir -m 2750 /own; echo y >/own/f; chown 7:8 /own/f";
-    docker(
-        &machine,
-        &[
-            "run",
-            "--name",
-            "changed",
-            "--net",
-            "none",
-            IMAGE,
-            "/bin/busybox",
-            "sh",
-            "-c",
-            change,
-        ],
-    );
+    let change = "b=/bin/busybox; echo x >/new; $b ln /new /second; $b mkdir -m 2750 /own; $b chown 7:8 /own";
+    let run = [
+        "run",
+        "--name",
+        "changed",
+        "--net",
+        "none",
+        "--entrypoint",
+        "/bin/busybox",
+    ];
+    docker(&machine, &[&run[..], &[IMAGE, "sh", "-c", change]].concat());
     docker(&machine, &["commit", "-c", "ENV A=1", "changed", IMAGE]);
     docker(&machine, &["rm", "changed"]);
     docker(&machine, &["save", "-o", "/run/saved.tar", IMAGE]);
