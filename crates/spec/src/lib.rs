@@ -3,6 +3,7 @@
 //! It must never do I/O, never read a clock, and never guess: what it cannot read it refuses by key.
 
 pub mod cni;
+pub mod docker;
 pub mod fields;
 pub mod names;
 
