@@ -9,6 +9,7 @@ pub mod child;
 pub mod duplicate_detection;
 pub mod error;
 pub mod hash;
+pub mod inherited;
 pub mod legacy_filter;
 pub mod link;
 mod link_answer;

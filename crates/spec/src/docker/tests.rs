@@ -33,7 +33,10 @@ fn ports_are_read_with_their_protocols_and_ranges() {
     assert_eq!(ports[0].protocol, Protocol::Udp);
     assert_eq!(ports[0].host_ip, "127.0.0.1".parse().ok());
     assert_eq!((ports[0].host_port, ports[0].host_port_end), (8000, 8009));
-    assert_eq!((ports[1].protocol, ports[1].host_ip), (Protocol::Sctp, None));
+    assert_eq!(
+        (ports[1].protocol, ports[1].host_ip),
+        (Protocol::Sctp, None)
+    );
     let icmp = r#"[{"Proto":1,"Port":1}]"#;
     let error = serde_json::from_str::<Vec<PortBinding>>(icmp).expect_err("refused");
     assert!(error.to_string().contains("protocol 1"), "{error}");

@@ -1,0 +1,163 @@
+//! The command line of `serve`: the socket, and what the plugin itself wants to know.
+//! A plugin's `main` calls it when its first argument is `serve`.
+//! It must never guess: an option that it does not know is refused by name.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The options, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arguments {
+    name: &'static str,
+    socket: PathBuf,
+    /// Options of the plugin's own, in their order.
+    own: Vec<(&'static str, String)>,
+}
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// To serve.
+    Serve(Arguments),
+    /// How to be called; the text is on `--help`.
+    Help(String),
+}
+
+/// An option of the plugin's own: its name with the dashes, and a line that says what its value is.
+pub type OwnOption = (&'static str, &'static str);
+
+impl Arguments {
+    /// Reads what follows the word `serve`.
+    ///
+    /// # Errors
+    /// A text that names the argument.
+    pub fn parse(
+        name: &'static str,
+        known: &[OwnOption],
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Asked, String> {
+        let mut socket = None;
+        let mut own = Vec::new();
+        let mut rest = arguments.into_iter();
+        while let Some(argument) = rest.next() {
+            let argument = text(argument)?;
+            if matches!(argument.as_str(), "-h" | "--help") {
+                return Ok(Asked::Help(help(name, known)));
+            }
+            let (option, value) = match argument.split_once('=') {
+                Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
+                None => (argument, None),
+            };
+            let mut value = || match value.clone() {
+                Some(value) => Ok(value),
+                None => rest
+                    .next()
+                    .ok_or_else(|| format!("{option}: its value is missing"))
+                    .and_then(text),
+            };
+            if option == "--socket" {
+                socket = Some(PathBuf::from(value()?));
+            } else if let Some((known, _)) = known.iter().find(|(known, _)| *known == option) {
+                own.push((*known, value()?));
+            } else {
+                return Err(format!("{option}: no such option (see --help)"));
+            }
+        }
+        let socket = socket.unwrap_or_else(|| default_socket(name));
+        if !socket.is_absolute() {
+            return Err(format!("--socket: {} is not absolute", socket.display()));
+        }
+        Ok(Asked::Serve(Self { name, socket, own }))
+    }
+
+    /// The plugin's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Path of the socket; without effect where one is inherited.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Every value that an option of the plugin's own was given.
+    pub fn values<'a>(&'a self, option: &'a str) -> impl Iterator<Item = &'a str> {
+        let of_option = move |(name, _): &&(&str, String)| *name == option;
+        self.own
+            .iter()
+            .filter(of_option)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+fn text(argument: OsString) -> Result<String, String> {
+    argument
+        .into_string()
+        .map_err(|bytes| format!("{}: is no text", bytes.display()))
+}
+
+/// Where dockerd looks for a plugin called `wharf-<name>` (docs.docker.com, "Docker Plugin API", "Plugin discovery").
+fn default_socket(name: &str) -> PathBuf {
+    PathBuf::from(format!("/run/docker/plugins/wharf-{name}.sock"))
+}
+
+fn help(name: &str, known: &[OwnOption]) -> String {
+    let default = default_socket(name);
+    let mut text = format!(
+        "Serves Docker's plugin protocol until SIGTERM.\n\n\
+         Usage: {name} serve [--socket PATH]{}\n\n\
+         \x20 --socket PATH     the unix socket, {} unless said;\n\
+         \x20                   a socket that systemd passes (LISTEN_FDS) goes before it\n",
+        if known.is_empty() { "" } else { " [OPTIONS]" },
+        default.display(),
+    );
+    for (option, meaning) in known {
+        text += &format!("  {option:<17} {meaning}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Asked, String> {
+        let known = [("--pool", "a prefix")];
+        Arguments::parse("ipam", &known, arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn options_are_read_in_both_forms() {
+        let asked = parse(&["--socket=/run/a.sock", "--pool", "10.0.0.0/8", "--pool=x"]);
+        let Ok(Asked::Serve(arguments)) = asked else {
+            panic!("{asked:?}");
+        };
+        assert_eq!(arguments.socket(), Path::new("/run/a.sock"));
+        let pools: Vec<_> = arguments.values("--pool").collect();
+        assert_eq!(pools, ["10.0.0.0/8", "x"]);
+    }
+
+    #[test]
+    fn what_is_unknown_or_lacks_its_value_is_refused_by_name() {
+        for (bad, word) in [
+            (&["--sock", "/x"][..], "--sock"),
+            (&["--socket"], "--socket"),
+            (&["--socket", "relative"], "relative"),
+            (&["more"], "more"),
+        ] {
+            let error = parse(bad).expect_err("refused");
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_option() {
+        let Ok(Asked::Help(text)) = parse(&["--help"]) else {
+            panic!("no help");
+        };
+        assert!(text.contains("--socket PATH") && text.contains("--pool"));
+        assert!(text.contains("/run/docker/plugins/wharf-ipam.sock"));
+    }
+}

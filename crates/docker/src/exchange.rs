@@ -1,0 +1,102 @@
+//! One request and its answer: a bounded body, the call on a thread that may block, one line of log.
+//! `server` runs it for every connection.
+//! It must never answer a failure without a text that says what to do about it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use wharfline_spec::docker::{self, Failure};
+
+use crate::log::{self, Subject};
+use crate::protocol::{Protocol, activate};
+use crate::refusal::Refusal;
+
+/// Longest body in bytes. An endpoint that publishes all 65,535 ports of a protocol has one of 10 MB.
+const LONGEST_BODY: usize = 16 << 20;
+/// How long a client may take for a body.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Answers `request`; every failure is an answer too.
+pub(crate) async fn exchange(
+    protocol: Arc<dyn Protocol>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let begun = Instant::now();
+    let path = request.uri().path().to_owned();
+    let mut subject = Subject::default();
+    let outcome = match receive(request).await {
+        Ok(body) => {
+            subject = Subject::of(&body);
+            perform(protocol, &path, body).await
+        }
+        Err(refusal) => (Err(refusal), 0),
+    };
+    let (outcome, steps) = outcome;
+    log::call(&path, &subject, &outcome, (begun.elapsed(), steps));
+    Ok(respond(outcome))
+}
+
+async fn receive(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    if request.method() != Method::POST {
+        let told = format!("{} is no POST", request.method());
+        return Err(Refusal::with(StatusCode::METHOD_NOT_ALLOWED, told));
+    }
+    let body = Limited::new(request.into_body(), LONGEST_BODY).collect();
+    let Ok(read) = tokio::time::timeout(BODY_WITHIN, body).await else {
+        let told = format!(
+            "the request's body is not whole after {} s",
+            BODY_WITHIN.as_secs()
+        );
+        return Err(Refusal::with(StatusCode::REQUEST_TIMEOUT, told));
+    };
+    match read {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => Err(Refusal::with(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the request's body is longer than {LONGEST_BODY} bytes"),
+        )),
+        Err(e) => Err(Refusal::malformed(format!("read the request's body: {e}"))),
+    }
+}
+
+/// The outcome, and how many steps it took.
+async fn perform(
+    protocol: Arc<dyn Protocol>,
+    path: &str,
+    body: Bytes,
+) -> (Result<Vec<u8>, Refusal>, u32) {
+    let path = path.to_owned();
+    let work = move || {
+        log::begin_steps();
+        let outcome = match path.as_str() {
+            "/Plugin.Activate" => activate(&*protocol),
+            path => protocol.call(path, &body),
+        };
+        (outcome, log::steps())
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The panic's own message is on stderr.
+        Err(_) => (Err(Refusal::new("a defect of this plugin: see its log")), 0),
+    }
+}
+
+fn respond(outcome: Result<Vec<u8>, Refusal>) -> Response<Full<Bytes>> {
+    let (status, body) = match outcome {
+        Ok(body) => (StatusCode::OK, body),
+        Err(refusal) => {
+            let failure = serde_json::to_vec(&Failure::new(&refusal.to_string()));
+            (refusal.status(), failure.unwrap_or_default())
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static(docker::CONTENT_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,72 @@
+//! Docker's plugin protocol, served over a unix socket: HTTP in, calls of a driver out.
+//! `bridge serve` and `host-local serve` hand their drivers to [`serve`]; dockerd is the client.
+//! It must never know what a call does, nor run one on the thread that serves the sockets.
+//!
+//! ```text
+//! arguments     the command line of `serve`
+//! listener      the socket: ours or inherited, stale ones replaced
+//! server        connections, each on its own task; SIGTERM and SIGINT end it gracefully
+//! exchange      one request: a bounded body, the call on a thread of its own, one line of log
+//! protocol      what a path means: `network` and `ipam`, each a trait that a plugin implements
+//! ```
+
+pub mod arguments;
+mod exchange;
+mod ipam;
+mod listener;
+mod log;
+mod network;
+mod protocol;
+mod refusal;
+mod server;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub use arguments::Arguments;
+pub use ipam::{IpamDriver, IpamProtocol};
+pub use network::{NetworkDriver, NetworkProtocol};
+pub use protocol::Protocol;
+pub use refusal::Refusal;
+
+/// Why a server could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The socket could not be had.
+    #[error("socket {path}: {problem}")]
+    Socket {
+        /// Its path, or what stands for it.
+        path: String,
+        /// What was tried, and what the kernel said.
+        problem: String,
+    },
+    /// The kernel refused something else.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+}
+
+/// Serves `protocol` until SIGTERM or SIGINT; the exit status of the process.
+pub fn serve(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> ExitCode {
+    match server::run(arguments, protocol) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(arguments.name(), &failure),
+    }
+}
+
+/// Installs the log of the process: what happens before [`serve`] is told there, too.
+pub fn start_log() {
+    log::install();
+}
+
+/// Says on stderr why the server does not start, and is the exit status for that.
+pub fn fail(name: &str, failure: &dyn std::fmt::Display) -> ExitCode {
+    // Nobody is left to tell that stderr is closed.
+    let _ = writeln!(io::stderr(), "{name} serve: {failure}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,147 @@
+//! The server: one thread accepts connections and moves bytes, calls run on others.
+//! [`crate::serve`] runs it until SIGTERM or SIGINT.
+//! It must never let one client keep another waiting: a silent one costs a descriptor for a while.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::arguments::Arguments;
+use crate::exchange::exchange;
+use crate::listener::Listener;
+use crate::protocol::Protocol;
+use crate::{ServeError, log};
+
+/// Threads that calls run on: the kernel's waits overlap, and more would only wait for its locks.
+const CALLS_AT_ONCE: usize = 16;
+/// How long a thread without a call lives on.
+const IDLE_THREAD: Duration = Duration::from_secs(10);
+/// How long a client may take for the head of its request. dockerd sends it at once.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long calls may go on after the signal to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// Clients at once; more wait in the socket's queue until a silent one is given up.
+const CLIENTS: usize = 512;
+
+pub(crate) fn run(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> Result<(), ServeError> {
+    log::install();
+    let failed = |what| move |cause| ServeError::Io { what, cause };
+    let (_listener, socket) = Listener::obtain(arguments.socket())?;
+    socket
+        .set_nonblocking(true)
+        .map_err(failed("make the socket nonblocking"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(CALLS_AT_ONCE)
+        .thread_keep_alive(IDLE_THREAD)
+        .build()
+        .map_err(failed("start the event loop"))?;
+    runtime.block_on(async {
+        let socket = UnixListener::from_std(socket).map_err(failed("watch the socket"))?;
+        let mut stop = Stop::new().map_err(failed("watch for signals"))?;
+        tracing::info!(socket = %arguments.socket().display(), "serving");
+        accept(&socket, &protocol, &mut stop).await;
+        Ok(())
+    })
+}
+
+/// SIGTERM or SIGINT, whichever comes first.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn accept(socket: &UnixListener, protocol: &Arc<dyn Protocol>, stop: &mut Stop) {
+    let (stopping, stopped) = watch::channel(false);
+    let room = Arc::new(Semaphore::new(CLIENTS));
+    let mut clients = JoinSet::new();
+    loop {
+        let next = async {
+            // The semaphore is never closed.
+            let place = room.clone().acquire_owned().await;
+            (socket.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            accepted = next => accepted,
+            () = stop.asked() => break,
+            Some(_) = clients.join_next(), if !clients.is_empty() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let client = converse(stream, protocol.clone(), stopped.clone());
+                clients.spawn(async move {
+                    let _place = place;
+                    client.await;
+                });
+            }
+            Err(e) => out_of_descriptors(&e, &mut clients).await,
+        }
+    }
+    let _ = stopping.send(true);
+    let all = async { while clients.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_WITHIN, all).await.is_err() {
+        tracing::warn!(
+            "calls still go on {} s after the signal to stop",
+            STOP_WITHIN.as_secs()
+        );
+    }
+}
+
+/// Nothing can be accepted until a client goes: waiting for one is better than asking again at once.
+async fn out_of_descriptors(refusal: &io::Error, clients: &mut JoinSet<()>) {
+    tracing::warn!("accept a connection: {refusal}");
+    if clients.join_next().await.is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One request a connection: an idle connection would hold a descriptor for nothing, and a new one costs dockerd some
+/// fifty microseconds.
+async fn converse(
+    stream: UnixStream,
+    protocol: Arc<dyn Protocol>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request| exchange(protocol.clone(), request));
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!("a client went: {e}");
+    }
+}
