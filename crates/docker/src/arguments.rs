@@ -5,10 +5,21 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// Whose command line it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program {
+    /// Name of the binary.
+    pub name: &'static str,
+    /// What dockerd calls the plugin.
+    pub plugin: &'static str,
+    /// Options beside the socket.
+    pub options: &'static [OwnOption],
+}
+
 /// The options, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arguments {
-    name: &'static str,
+    program: Program,
     socket: PathBuf,
     /// Options of the plugin's own, in their order.
     own: Vec<(&'static str, String)>,
@@ -32,8 +43,7 @@ impl Arguments {
     /// # Errors
     /// A text that names the argument.
     pub fn parse(
-        name: &'static str,
-        known: &[OwnOption],
+        program: Program,
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Asked, String> {
         let mut socket = None;
@@ -42,7 +52,7 @@ impl Arguments {
         while let Some(argument) = rest.next() {
             let argument = text(argument)?;
             if matches!(argument.as_str(), "-h" | "--help") {
-                return Ok(Asked::Help(help(name, known)));
+                return Ok(Asked::Help(help(&program)));
             }
             let (option, value) = match argument.split_once('=') {
                 Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
@@ -57,23 +67,29 @@ impl Arguments {
             };
             if option == "--socket" {
                 socket = Some(PathBuf::from(value()?));
-            } else if let Some((known, _)) = known.iter().find(|(known, _)| *known == option) {
+            } else if let Some((known, _)) =
+                program.options.iter().find(|(known, _)| *known == option)
+            {
                 own.push((*known, value()?));
             } else {
                 return Err(format!("{option}: no such option (see --help)"));
             }
         }
-        let socket = socket.unwrap_or_else(|| default_socket(name));
+        let socket = socket.unwrap_or_else(|| default_socket(program.plugin));
         if !socket.is_absolute() {
             return Err(format!("--socket: {} is not absolute", socket.display()));
         }
-        Ok(Asked::Serve(Self { name, socket, own }))
+        Ok(Asked::Serve(Self {
+            program,
+            socket,
+            own,
+        }))
     }
 
-    /// The plugin's name.
+    /// Name of the binary.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.name
+        self.program.name
     }
 
     /// Path of the socket; without effect where one is inherited.
@@ -98,13 +114,14 @@ fn text(argument: OsString) -> Result<String, String> {
         .map_err(|bytes| format!("{}: is no text", bytes.display()))
 }
 
-/// Where dockerd looks for a plugin called `wharf-<name>` (docs.docker.com, "Docker Plugin API", "Plugin discovery").
-fn default_socket(name: &str) -> PathBuf {
-    PathBuf::from(format!("/run/docker/plugins/wharf-{name}.sock"))
+/// Where dockerd looks for a plugin of this name (docs.docker.com, "Docker Plugin API", "Plugin discovery").
+fn default_socket(plugin: &str) -> PathBuf {
+    PathBuf::from(format!("/run/docker/plugins/{plugin}.sock"))
 }
 
-fn help(name: &str, known: &[OwnOption]) -> String {
-    let default = default_socket(name);
+fn help(program: &Program) -> String {
+    let (name, known) = (program.name, program.options);
+    let default = default_socket(program.plugin);
     let mut text = format!(
         "Serves Docker's plugin protocol until SIGTERM.\n\n\
          Usage: {name} serve [--socket PATH]{}\n\n\
@@ -124,8 +141,12 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Asked, String> {
-        let known = [("--pool", "a prefix")];
-        Arguments::parse("ipam", &known, arguments.iter().map(OsString::from))
+        let program = Program {
+            name: "host-local",
+            plugin: "wharf-ipam",
+            options: &[("--pool", "a prefix")],
+        };
+        Arguments::parse(program, arguments.iter().map(OsString::from))
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, Asked, Program};
 pub use ipam::{IpamDriver, IpamProtocol};
 pub use network::{NetworkDriver, NetworkProtocol};
 pub use protocol::Protocol;
@@ -51,6 +51,30 @@ pub enum ServeError {
     },
 }
 
+/// The whole of `<binary> serve`: the command line, the driver that `make` makes of it, and serving.
+///
+/// Exit status 0 after SIGTERM, SIGINT or `--help`, 2 with the reason on stderr where it could not start.
+pub fn main(
+    program: Program,
+    make: impl FnOnce(&Arguments) -> Result<Arc<dyn Protocol>, String>,
+) -> ExitCode {
+    // The binary's own name and the word `serve` come first.
+    let arguments = match Arguments::parse(program, std::env::args_os().skip(2)) {
+        Ok(Asked::Serve(arguments)) => arguments,
+        Ok(Asked::Help(text)) => {
+            // A closed pipe is the reader's choice.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(problem) => return fail(program.name, &problem),
+    };
+    log::install();
+    match make(&arguments) {
+        Ok(protocol) => serve(&arguments, protocol),
+        Err(problem) => fail(program.name, &problem),
+    }
+}
+
 /// Serves `protocol` until SIGTERM or SIGINT; the exit status of the process.
 pub fn serve(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> ExitCode {
     match server::run(arguments, protocol) {
@@ -59,13 +83,7 @@ pub fn serve(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> ExitCode {
     }
 }
 
-/// Installs the log of the process: what happens before [`serve`] is told there, too.
-pub fn start_log() {
-    log::install();
-}
-
-/// Says on stderr why the server does not start, and is the exit status for that.
-pub fn fail(name: &str, failure: &dyn std::fmt::Display) -> ExitCode {
+fn fail(name: &str, failure: &dyn std::fmt::Display) -> ExitCode {
     // Nobody is left to tell that stderr is closed.
     let _ = writeln!(io::stderr(), "{name} serve: {failure}");
     ExitCode::from(2)

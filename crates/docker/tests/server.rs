@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, raise};
-use wharfline_docker::arguments::Asked;
+use wharfline_docker::arguments::{Asked, Program};
 use wharfline_docker::{Arguments, Protocol, Refusal};
 
 /// Answers by path; `/slow` ends when the test lets it.
@@ -59,7 +59,12 @@ fn answer(stream: &mut UnixStream) -> (u16, String) {
 
 fn start(socket: &Path, protocol: Arc<Scripted>) -> JoinHandle<ExitCode> {
     let argument = format!("--socket={}", socket.display());
-    let asked = Arguments::parse("test", &[], [argument.into()]).expect("read");
+    let program = Program {
+        name: "test",
+        plugin: "wharf-test",
+        options: &[],
+    };
+    let asked = Arguments::parse(program, [argument.into()]).expect("read");
     let Asked::Serve(arguments) = asked else {
         panic!("no help was asked for");
     };

@@ -11,8 +11,11 @@ pub mod host_local;
 pub mod lease;
 pub mod operator;
 pub mod pick;
+pub mod pool;
+pub mod pools;
 pub mod range;
 pub mod resolv;
+pub mod slices;
 pub mod store;
 pub mod uninstall;
 

@@ -208,7 +208,8 @@ const MAPPED: Span = Span {
     last: Addr::from_number(0xffff_ffff_ffff),
 };
 
-fn span_of(subnet: IpNetwork) -> Span {
+/// The addresses of a subnet, its own and the broadcast one included.
+pub(crate) fn span_of(subnet: IpNetwork) -> Span {
     Span {
         first: Addr::from(subnet.network()),
         last: Addr::from(subnet.broadcast()),

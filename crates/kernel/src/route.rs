@@ -169,20 +169,54 @@ impl RouteSocket {
 
     /// The unicast and local routes of one family, of all tables, each with the link that it leads over.
     pub fn routes(&self, ipv6: bool) -> Result<Vec<(u32, IpRoute)>> {
-        let any: IpAddr = if ipv6 {
-            Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            Ipv4Addr::UNSPECIFIED.into()
-        };
+        let any = unspecified(ipv6);
+        let routes = self.dump_routes(any)?;
+        Ok(routes
+            .iter()
+            .filter_map(|route| Some((oif(route)?, route_of(route, any)?)))
+            .collect())
+    }
+
+    /// Where the routes of one family lead, of all tables and all types: those over several links and those that
+    /// refuse, too. Each prefix as often as there are routes to it.
+    pub fn destinations(&self, ipv6: bool) -> Result<Vec<IpNetwork>> {
+        let any = unspecified(ipv6);
+        let routes = self.dump_routes(any)?;
+        Ok(routes
+            .iter()
+            .filter_map(|route| destination_of(route, any))
+            .collect())
+    }
+
+    fn dump_routes(&self, any: IpAddr) -> Result<Vec<RouteMessage>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family(any);
         let answers = self.dump(&Message::GetRoute(message), || "list routes".into())?;
-        Ok(answers
-            .iter()
-            .filter_map(|body| parse(body))
-            .filter_map(|route| Some((oif(&route)?, route_of(&route, any)?)))
-            .collect())
+        Ok(answers.iter().filter_map(|body| parse(body)).collect())
     }
+}
+
+fn unspecified(ipv6: bool) -> IpAddr {
+    if ipv6 {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+}
+
+fn destination_of(route: &RouteMessage, any: IpAddr) -> Option<IpNetwork> {
+    let named = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(address) => Some(address),
+            _ => None,
+        });
+    let destination = match named {
+        Some(address) => ip_of(address)?,
+        None => any,
+    };
+    IpNetwork::new(destination, route.header.destination_prefix_length).ok()
 }
 
 fn parse(body: &[u8]) -> Option<RouteMessage> {

@@ -28,6 +28,8 @@ Examples:
   host-local release pods 10.1.0.250       free an address, whoever has it
   host-local release pods 4f0c9d21ab       free all addresses of a container (its whole id)
 
+  host-local serve                         Docker's IPAM driver (host-local serve --help)
+
 Without arguments this is a CNI plugin: a runtime calls it with CNI_COMMAND set and a network
 configuration on standard input.";
 
