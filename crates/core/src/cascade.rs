@@ -90,9 +90,14 @@ pub(crate) fn create_veth(session: &Session, veth: &Veth) -> Result<Undo> {
 }
 
 fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::Result<()> {
-    let netns = session
-        .container_netns()
-        .map_err(|_| KernelError::new("find the container's namespace", Errno::ENOENT))?;
+    let netns = match veth.born_in {
+        NsRef::Host => None,
+        NsRef::Container => Some(
+            session
+                .container_netns()
+                .map_err(|_| KernelError::new("find the container's namespace", Errno::ENOENT))?,
+        ),
+    };
     session.host().create_veth(&VethPair {
         host_end: &veth.host_end,
         host_mac: veth.host_mac,
@@ -102,7 +107,7 @@ fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::R
         host_up: false,
         peer: &veth.container_end,
         peer_mac: veth.container_mac,
-        peer_netns: Some(std::os::fd::AsFd::as_fd(netns)),
+        peer_netns: netns.map(std::os::fd::AsFd::as_fd),
         mtu: veth.mtu,
     })
 }
@@ -189,7 +194,7 @@ impl Members<'_> {
         // A veth's lower link is its other end: the container need not be asked for it.
         if let Some(index) = link.lower {
             self.session
-                .remember(NsRef::Container, &veth.container_end, index);
+                .remember(veth.born_in, &veth.container_end, index);
         }
         if veth.overflow == Overflow::Cascade && is_last(&link) {
             return self.overflow_from(number, &link);

@@ -10,6 +10,7 @@
 //! record, state, lock, former      the index under /run, and who may change it
 //! uninstall       what stays after the last container, and taking it away
 //! tables, cascade, vlan_gateway    shared things: our nftables tables, further bridges, a foot in a VLAN
+//! publish         what published ports consist of, and who has one already
 //! passage         other firewalls that drop what we forward
 //! ```
 
@@ -26,6 +27,7 @@ mod mac;
 pub mod passage;
 mod perform;
 pub mod plan;
+pub mod publish;
 pub mod record;
 mod remove;
 pub mod session;

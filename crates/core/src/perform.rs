@@ -42,7 +42,16 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
             bridge,
             network,
             force,
-        } => shared(ensure_bridge_address(session, bridge, *network, *force)),
+            beside,
+        } => shared(ensure_bridge_address(
+            session,
+            bridge,
+            *network,
+            InTheWay {
+                goes: *force,
+                may_stay: *beside,
+            },
+        )),
         Op::EnsureVlanGateway { .. } => shared(vlan_gateway::ensure(session, op)),
         Op::CreateVeth(veth) => cascade::create_veth(session, veth),
         Op::AttachPort { link, bridge } => attach_port(session, link, bridge),
@@ -249,11 +258,18 @@ pub(crate) fn vanished(link: &IfName) -> Error {
     )
 }
 
+/// What becomes of another IPv4 subnet of a bridge.
+#[derive(Clone, Copy)]
+struct InTheWay {
+    goes: bool,
+    may_stay: bool,
+}
+
 fn ensure_bridge_address(
     session: &Session,
     bridge: &IfName,
     network: IpNetwork,
-    force: bool,
+    other: InTheWay,
 ) -> Result<()> {
     let index = session.index(NsRef::Host, bridge)?;
     let present = session.host().addresses(index)?;
@@ -261,17 +277,17 @@ fn ensure_bridge_address(
         return Ok(());
     }
     let in_the_way = present.iter().filter(|address| {
-        let other = address.network;
+        let there = address.network;
         !address.link_local
-            && match (other, network) {
-                // One IPv4 subnet a bridge; several of IPv6, as long as they do not overlap.
-                (IpNetwork::V4(_), IpNetwork::V4(_)) => true,
+            && match (there, network) {
+                // One IPv4 subnet a bridge unless said; several of IPv6, as long as they do not overlap.
+                (IpNetwork::V4(a), IpNetwork::V4(b)) => !other.may_stay || a.overlaps(b),
                 (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(b),
                 _ => false,
             }
     });
     for address in in_the_way {
-        if !force {
+        if !other.goes {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!(

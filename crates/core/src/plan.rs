@@ -24,6 +24,12 @@ pub enum NsRef {
     Container,
 }
 
+impl NsRef {
+    fn is_container(&self) -> bool {
+        *self == Self::Container
+    }
+}
+
 /// One change, or one thing made sure of. Its undo is found when it is done (`undo.rs`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -50,6 +56,9 @@ pub enum Op {
         network: IpNetwork,
         /// Whether another address in the way is taken off.
         force: bool,
+        /// Whether other IPv4 subnets may be beside it.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        beside: bool,
     },
     /// A link named `<bridge>.<vlan>` leads from the host into one VLAN of a bridge.
     EnsureVlanGateway {
@@ -190,6 +199,9 @@ pub struct Veth {
     pub host_mac: MacAddr6,
     /// The container's end.
     pub container_end: IfName,
+    /// Where that end is born: in the container, or on the host where somebody else takes it from.
+    #[serde(skip_serializing_if = "NsRef::is_container")]
+    pub born_in: NsRef,
     /// MAC of the container's end.
     #[serde(with = "mac")]
     pub container_mac: MacAddr6,

@@ -96,7 +96,7 @@ pub fn marked(
 /// Every table that may hold something of ours, whether a note says so or not.
 pub(crate) fn known(session: &Session) -> Result<BTreeSet<Table>> {
     let mut tables = remembered(session)?;
-    tables.extend([Table::Main, Table::Bridge]);
+    tables.extend([Table::Main, Table::Bridge, Table::Boundary]);
     Ok(tables)
 }
 

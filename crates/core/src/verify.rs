@@ -165,8 +165,8 @@ fn veth(session: &Session, wanted: &Veth) -> Result<Vec<String>> {
         }
         Ok(found)
     })?;
-    let inside = with_link(session, NsRef::Container, &wanted.container_end, |link| {
-        Ok(mac(link, wanted.container_mac, NsRef::Container))
+    let inside = with_link(session, wanted.born_in, &wanted.container_end, |link| {
+        Ok(mac(link, wanted.container_mac, wanted.born_in))
     })?;
     differences.extend(inside);
     Ok(differences)

@@ -9,7 +9,7 @@ use macaddr::MacAddr6;
 use wharfline_core::attachment::bridge_mac;
 use wharfline_core::driver::Endpoint;
 use wharfline_core::error::{Error, Result};
-use wharfline_core::plan::{Bridge, Op, Plan, Port, Veth};
+use wharfline_core::plan::{Bridge, NsRef, Op, Plan, Port, Veth};
 use wharfline_spec::cni::{CniResult, IpConfig};
 use wharfline_spec::names::IfName;
 
@@ -122,6 +122,7 @@ impl<'a> Planning<'a> {
                 bridge: link.clone(),
                 network,
                 force: self.config.force_address,
+                beside: false,
             });
         }
     }
@@ -205,6 +206,7 @@ impl<'a> Planning<'a> {
             host_end: self.host_end.clone(),
             host_mac: self.endpoint.key.host_mac(),
             container_end: self.endpoint.key.ifname.clone(),
+            born_in: NsRef::Container,
             container_mac: self.container_mac,
             mtu: self.mtu,
             bridge: self.config.bridge.clone(),

@@ -7,6 +7,11 @@ use wharfline_kernel::nft::Tag;
 use wharfline_spec::cni::{Interface, IpConfig};
 use wharfline_spec::names::{ContainerId, NetworkName};
 
+use std::net::SocketAddr;
+
+use wharfline_kernel::nft::Protocol;
+use wharfline_spec::cni::Protocol as Spoken;
+
 use super::*;
 
 fn key() -> AttachmentKey {

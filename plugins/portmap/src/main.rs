@@ -5,6 +5,5 @@
 mod cni;
 mod config;
 mod driver;
-mod rivals;
 
 wharfline_cni::program!(|| wharfline_cni::main(&cni::PortmapPlugin));

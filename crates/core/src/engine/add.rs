@@ -1,10 +1,13 @@
 //! ADD: lease, observe, plan, record, perform, answer; or everything taken back.
 
-use wharfline_kernel::netns;
+use std::path::Path;
+
+use wharfline_kernel::{NetnsId, netns};
 use wharfline_spec::cni::CniResult;
 use wharfline_spec::names::IfName;
 
 use super::{Attach, Engine, endpoint};
+use crate::attachment::AttachmentKey;
 use crate::driver::{Driver, Endpoint, Sandbox};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{NsRef, Op, Plan, Veth};
@@ -24,9 +27,42 @@ impl<D: Driver> Engine<'_, D> {
     pub fn add(&self, attach: &Attach<'_>) -> Result<CniResult> {
         let mut session = Session::open()?;
         let sandbox = self.enter(&mut session, attach)?;
+        let added = self.add_alone(&session, attach, Some(&sandbox))?;
+        Ok(added.result)
+    }
+
+    /// Makes the host's half of an attachment; what the container is to see, the answered plan's view says, and somebody
+    /// else (dockerd) does it.
+    ///
+    /// On failure nothing is left: no link, no element, no record.
+    pub fn add_half(&self, attach: &Attach<'_>) -> Result<Plan> {
+        self.add_alone(&Session::open()?, attach, None)
+    }
+
+    /// Notes where the container's half of such an attachment is now; `None`: nowhere.
+    pub fn moved(&self, key: &AttachmentKey, netns: Option<&Path>) -> Result<()> {
+        let session = Session::open()?;
+        let held = self.lock_attachment(session.state(), key)?;
+        let record = Record::read(session.state(), self.driver.name(), key)?;
+        let noted = record.map_or(Ok(()), |mut record| {
+            let id = netns.and_then(netns::identity);
+            record.netns = netns.map(Path::to_owned).unwrap_or_default();
+            record.netns_id = sandbox_id(id);
+            record.write(session.state())
+        });
+        held.release()?;
+        noted
+    }
+
+    fn add_alone(
+        &self,
+        session: &Session,
+        attach: &Attach<'_>,
+        sandbox: Option<&Sandbox>,
+    ) -> Result<Plan> {
         let held = self.lock_attachment(session.state(), &attach.key)?;
-        let added = self.add_locked(&session, attach, &sandbox);
-        vouched::keep(&session);
+        let added = self.add_locked(session, attach, sandbox);
+        vouched::keep(session);
         // What was made is there, whether the lock's file could be unlinked or not.
         if let Err(failure) = held.release() {
             tracing::warn!("{failure}");
@@ -54,8 +90,8 @@ impl<D: Driver> Engine<'_, D> {
         &self,
         session: &Session,
         attach: &Attach<'_>,
-        sandbox: &Sandbox,
-    ) -> Result<CniResult> {
+        sandbox: Option<&Sandbox>,
+    ) -> Result<Plan> {
         self.clear_leftovers(session, attach, sandbox)?;
         tables::heal(session)?;
         let lease = self.ipam.acquire()?;
@@ -68,13 +104,15 @@ impl<D: Driver> Engine<'_, D> {
         &self,
         session: &Session,
         attach: &Attach<'_>,
-        sandbox: &Sandbox,
+        sandbox: Option<&Sandbox>,
     ) -> Result<()> {
         let Some(record) = Record::read(session.state(), self.driver.name(), &attach.key)? else {
             return Ok(());
         };
-        let complete = record.netns_lives()
-            && netns::identity(&record.netns) == Some(sandbox.id)
+        let is_same = sandbox.is_some_and(|sandbox| {
+            record.netns_lives() && netns::identity(&record.netns) == Some(sandbox.id)
+        });
+        let complete = is_same
             && session
                 .link(NsRef::Container, &attach.key.ifname)?
                 .is_some();
@@ -89,17 +127,21 @@ impl<D: Driver> Engine<'_, D> {
         &self,
         session: &Session,
         attach: &Attach<'_>,
-        sandbox: &Sandbox,
+        sandbox: Option<&Sandbox>,
         lease: &CniResult,
-    ) -> Result<CniResult> {
+    ) -> Result<Plan> {
         let _held = self.hold_network(session, &attach.key.network)?;
         let mut salt = 0;
         loop {
             let plan = self.noted_plan(session, &endpoint(attach, lease, salt))?;
             self.record(attach, sandbox, &plan, salt)
                 .write(session.state())?;
-            match self.perform(session, attach, &plan) {
-                Ok(()) => return Ok(plan.result),
+            let operations = match sandbox {
+                Some(_) => plan.all_operations(),
+                None => plan.ops.clone(),
+            };
+            match self.perform(session, attach, operations) {
+                Ok(()) => return Ok(plan),
                 Err(failure) if salt < SALTS && self.name_is_taken(session, attach, &plan)? => {
                     tracing::warn!("{failure}: trying another name");
                     salt += 1;
@@ -126,9 +168,14 @@ impl<D: Driver> Engine<'_, D> {
         self.driver.plan(self.config, endpoint, &facts)
     }
 
-    fn perform(&self, session: &Session, attach: &Attach<'_>, plan: &Plan) -> Result<()> {
+    fn perform(
+        &self,
+        session: &Session,
+        attach: &Attach<'_>,
+        operations: Vec<(NsRef, Op)>,
+    ) -> Result<()> {
         let mut transaction = Transaction::new(session, &attach.key);
-        for (ns, op) in plan.all_operations() {
+        for (ns, op) in operations {
             if let Err(failure) = transaction.run(ns, &op) {
                 return Err(transaction.unwind(failure));
             }
@@ -142,16 +189,23 @@ impl<D: Driver> Engine<'_, D> {
         let Some(veth) = plan.ops.iter().find_map(veth_of) else {
             return Ok(false);
         };
-        if session
-            .link(NsRef::Container, &attach.key.ifname)?
-            .is_some()
+        if veth.born_in == NsRef::Container
+            && session
+                .link(NsRef::Container, &attach.key.ifname)?
+                .is_some()
         {
             return Err(exists(&attach.key.ifname));
         }
         Ok(session.link(NsRef::Host, &veth.host_end)?.is_some())
     }
 
-    fn record(&self, attach: &Attach<'_>, sandbox: &Sandbox, plan: &Plan, salt: u8) -> Record {
+    fn record(
+        &self,
+        attach: &Attach<'_>,
+        sandbox: Option<&Sandbox>,
+        plan: &Plan,
+        salt: u8,
+    ) -> Record {
         Record {
             version: Record::VERSION,
             plugin: self.driver.name().to_owned(),
@@ -159,11 +213,10 @@ impl<D: Driver> Engine<'_, D> {
             container: attach.key.container.clone(),
             ifname: attach.key.ifname.clone(),
             id: attach.key.id(),
-            netns: sandbox.path.clone(),
-            netns_id: SandboxId {
-                dev: sandbox.id.dev,
-                ino: sandbox.id.ino,
-            },
+            netns: sandbox
+                .map(|sandbox| sandbox.path.clone())
+                .unwrap_or_default(),
+            netns_id: sandbox_id(sandbox.map(|sandbox| sandbox.id)),
             salt,
             labels: attach.labels.clone(),
             addresses: plan.view.addresses.clone(),
@@ -183,6 +236,12 @@ impl<D: Driver> Engine<'_, D> {
         }
         failure
     }
+}
+
+/// Without a namespace an identity that none has.
+fn sandbox_id(id: Option<NetnsId>) -> SandboxId {
+    let (dev, ino) = id.map_or((0, 0), |id| (id.dev, id.ino));
+    SandboxId { dev, ino }
 }
 
 fn veth_of((_, op): &(NsRef, Op)) -> Option<&Veth> {

@@ -3,16 +3,48 @@
 use wharfline_spec::names::NetworkName;
 
 use super::Engine;
+use crate::attachment::AttachmentKey;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Mode};
-use crate::plan::{Plan, Target};
+use crate::plan::{NsRef, Op, Plan, Target};
 use crate::record::{Record, SharedNote};
 use crate::remove::remove;
 use crate::session::Session;
 use crate::state::HostState;
+use crate::transaction::Transaction;
 
 impl<D: Driver> Engine<'_, D> {
+    /// Makes what a network has before its first attachment; what `targets` names goes again if that fails.
+    pub fn found(&self, key: &AttachmentKey, ops: &[Op], targets: &[Target]) -> Result<()> {
+        let session = Session::open()?;
+        let _held = self.hold_network(&session, &key.network)?;
+        let mut transaction = Transaction::new(&session, key);
+        for op in ops {
+            if let Err(failure) = transaction.run(NsRef::Host, op) {
+                let mut failure = transaction.unwind(failure);
+                for left in remove_all(&session, targets) {
+                    failure.add_failed_undo(left.within("undo"));
+                }
+                return Err(failure);
+            }
+        }
+        transaction.commit();
+        Ok(())
+    }
+
+    /// Takes away a network that has no attachment: what they shared, and what `targets` names.
+    pub fn dissolve(&self, network: &NetworkName, targets: &[Target]) -> Result<()> {
+        let session = Session::open()?;
+        let mut failures: Vec<Error> = self
+            .leave_network(&session, network)
+            .err()
+            .into_iter()
+            .collect();
+        failures.extend(remove_all(&session, targets));
+        Error::all(failures).map_or(Ok(()), Err)
+    }
+
     /// Keeps the network from being removed while an attachment joins it.
     pub(super) fn hold_network(&self, session: &Session, network: &NetworkName) -> Result<Lock> {
         Lock::acquire(&self.network_lock(session.state(), network), Mode::Shared)
@@ -82,4 +114,9 @@ fn is_shared_by(target: &mut Target, others: &[SharedNote]) -> bool {
         }
         other => others.iter().any(|note| note.targets.contains(other)),
     }
+}
+
+fn remove_all(session: &Session, targets: &[Target]) -> Vec<Error> {
+    let removed = targets.iter().map(|target| remove(session, target, None));
+    removed.filter_map(Result::err).collect()
 }

@@ -60,6 +60,7 @@ impl Scripted {
                 host_end: port.clone(),
                 host_mac: endpoint.key.host_mac(),
                 container_end: endpoint.key.ifname.clone(),
+                born_in: NsRef::Container,
                 container_mac: MAC,
                 mtu: 1500,
                 bridge: name("net0"),

@@ -278,7 +278,7 @@ fn run_nft(table: &Table, script: &str) -> Result<()> {
 fn refused(table: &Table, error: NftablesError) -> KernelError {
     let tried = match table {
         Table::Conditional(conditions) => format!("lay table {table} with nft ({conditions})"),
-        Table::Main | Table::Bridge => format!("lay table {table} with nft"),
+        Table::Main | Table::Bridge | Table::Boundary => format!("lay table {table} with nft"),
     };
     match error {
         NftablesError::NftExecution { inner, .. } => KernelError::from_io(tried, &inner),

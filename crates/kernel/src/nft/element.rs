@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::boundary::Boundary;
 use super::table::{Conditions, Table};
 
 /// A protocol that has ports.
@@ -131,6 +132,8 @@ pub enum Element {
         /// The bridge port.
         ifname: String,
     },
+    /// What keeps networks apart.
+    Boundary(Boundary),
 }
 
 /// Where an element goes and as which bytes.
@@ -146,7 +149,7 @@ pub(super) struct Place {
 
 /// Fields of a concatenated key, each padded to a multiple of four bytes (nf_tables.h, `NFT_REG32_SIZE`).
 #[derive(Default)]
-struct Key(Vec<u8>);
+pub(super) struct Key(Vec<u8>);
 
 impl Key {
     fn bytes(mut self, field: &[u8]) -> Self {
@@ -155,25 +158,25 @@ impl Key {
         self
     }
 
-    fn name(self, ifname: &str) -> Self {
+    pub(super) fn name(self, ifname: &str) -> Self {
         let mut field = [0; 16];
         let length = ifname.len().min(15);
         field[..length].copy_from_slice(&ifname.as_bytes()[..length]);
         self.bytes(&field)
     }
 
-    fn protocol(self, protocol: Protocol) -> Self {
+    pub(super) fn protocol(self, protocol: Protocol) -> Self {
         self.bytes(&[protocol.number()])
     }
 
-    fn address(self, address: IpAddr) -> Self {
+    pub(super) fn address(self, address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => self.bytes(&v4.octets()),
             IpAddr::V6(v6) => self.bytes(&v6.octets()),
         }
     }
 
-    fn port(self, port: u16) -> Self {
+    pub(super) fn port(self, port: u16) -> Self {
         self.bytes(&port.to_be_bytes())
     }
 
@@ -183,7 +186,7 @@ impl Key {
 }
 
 /// Takes the fields of a key apart again.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -192,15 +195,15 @@ impl<'a> Fields<'a> {
         Some(field)
     }
 
-    fn name(&mut self) -> Option<String> {
+    pub(super) fn name(&mut self) -> Option<String> {
         self.take(16).map(super::wire::text)
     }
 
-    fn protocol(&mut self) -> Option<Protocol> {
+    pub(super) fn protocol(&mut self) -> Option<Protocol> {
         Protocol::of(self.take(1)?[0])
     }
 
-    fn address(&mut self, v6: bool) -> Option<IpAddr> {
+    pub(super) fn address(&mut self, v6: bool) -> Option<IpAddr> {
         Some(if v6 {
             Ipv6Addr::from(<[u8; 16]>::try_from(self.take(16)?).ok()?).into()
         } else {
@@ -208,7 +211,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn port(&mut self) -> Option<u16> {
+    pub(super) fn port(&mut self) -> Option<u16> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
 
@@ -217,7 +220,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn by_family(v6: bool, four: &'static str, six: &'static str) -> &'static str {
+pub(super) fn by_family(v6: bool, four: &'static str, six: &'static str) -> &'static str {
     if v6 { six } else { four }
 }
 
@@ -234,6 +237,7 @@ impl Element {
             | Element::Untracked { .. }
             | Element::Isolated { .. }
             | Element::Cascade { .. } => Table::Bridge,
+            Element::Boundary(_) => Table::Boundary,
             _ => Table::Main,
         }
     }
@@ -285,6 +289,7 @@ impl Element {
             | Element::Untracked { ifname }
             | Element::Isolated { ifname }
             | Element::Cascade { ifname } => (one.name(ifname), None, None),
+            Element::Boundary(boundary) => (boundary.key(), None, None),
         };
         Place {
             set: self.set(),
@@ -316,12 +321,16 @@ impl Element {
             Element::Untracked { .. } => "untracked",
             Element::Isolated { .. } => "isolated",
             Element::Cascade { .. } => "cascades",
+            Element::Boundary(boundary) => boundary.set(),
         }
     }
 
     /// The element that a dump of `set` shows as these bytes; `None`: not an element of ours.
     pub(super) fn read(table: &Table, set: &str, key: &[u8], rest: Rest<'_>) -> Option<Self> {
         let mut fields = Fields(key);
+        if *table == Table::Boundary {
+            return Boundary::read(set, &mut fields).map(Element::Boundary);
+        }
         let v6 = set.contains('6');
         Some(
             match set.trim_end_matches("_any").trim_end_matches(['4', '6']) {
@@ -347,7 +356,7 @@ impl Element {
                     to: Fields(rest.data?).socket(v6)?,
                     conditions: match table {
                         Table::Conditional(conditions) => Some(conditions.clone()),
-                        Table::Main | Table::Bridge => None,
+                        Table::Main | Table::Bridge | Table::Boundary => None,
                     },
                 },
                 "loopback_source" => Element::LoopbackSource {
@@ -448,6 +457,7 @@ impl fmt::Display for Element {
             | Element::Untracked { ifname }
             | Element::Isolated { ifname }
             | Element::Cascade { ifname } => write!(f, "{ifname}")?,
+            Element::Boundary(boundary) => write!(f, "{boundary}")?,
         }
         write!(f, " }}")
     }

@@ -12,6 +12,7 @@
 //! ```
 
 mod base;
+mod boundary;
 mod conntrack;
 mod element;
 mod elements;
@@ -27,6 +28,7 @@ mod tag;
 mod wire;
 
 pub use base::{Standing, tool_is_installed};
+pub use boundary::Boundary;
 pub use element::{Element, Protocol};
 pub use elements::Occupant;
 pub use foreign::{ForwardChain, Search};

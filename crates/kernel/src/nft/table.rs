@@ -19,6 +19,7 @@ const NAME: &str = "wharfline";
 const PUBLISH: &str = include_str!("rules/publish.nft");
 const MAIN: &str = include_str!("rules/main.nft");
 const BRIDGE: &str = include_str!("rules/bridge.nft");
+const BOUNDARY: &str = include_str!("rules/boundary.nft");
 
 /// A table of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub enum Table {
     Main,
     /// `bridge wharfline`: MAC addresses bound to ports, isolation across cascaded bridges.
     Bridge,
+    /// `inet wharfline-boundary`: what keeps networks apart that ask for it; there only where one does.
+    Boundary,
     /// `inet wharfline-<hash>`: ports published under conditions, one table for each distinct set of them.
     Conditional(Conditions),
 }
@@ -84,13 +87,14 @@ impl Table {
     pub fn name(&self) -> String {
         match self {
             Table::Main | Table::Bridge => NAME.to_owned(),
+            Table::Boundary => format!("{NAME}-boundary"),
             Table::Conditional(conditions) => format!("{NAME}-{:016x}", conditions.hash()),
         }
     }
 
     pub(super) fn family(&self) -> NetfilterProtoFamily {
         match self {
-            Table::Main | Table::Conditional(_) => NetfilterProtoFamily::Inet,
+            Table::Main | Table::Boundary | Table::Conditional(_) => NetfilterProtoFamily::Inet,
             Table::Bridge => NetfilterProtoFamily::Bridge,
         }
     }
@@ -111,6 +115,7 @@ impl Table {
             ],
             Table::Conditional(_) => &["prerouting", "output", "publish"],
             Table::Bridge => &["prerouting", "forward"],
+            Table::Boundary => &["forward", "turned"],
         }
     }
 
@@ -119,6 +124,7 @@ impl Table {
         let (text, priority, v4, v6) = match self {
             Table::Main => (format!("{PUBLISH}\n{MAIN}"), "-105", "", ""),
             Table::Bridge => (BRIDGE.to_owned(), "", "", ""),
+            Table::Boundary => (BOUNDARY.to_owned(), "", "", ""),
             // One earlier than the unconditional ports: the narrower rule wins.
             Table::Conditional(conditions) => (
                 PUBLISH.to_owned(),
@@ -138,7 +144,7 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = match self {
-            Table::Main | Table::Conditional(_) => "inet",
+            Table::Main | Table::Boundary | Table::Conditional(_) => "inet",
             Table::Bridge => "bridge",
         };
         write!(f, "{family} {}", self.name())
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_mark_of_the_code_is_the_mark_of_the_rules() {
-        let text = [PUBLISH, MAIN, BRIDGE].concat();
+        let text = [PUBLISH, MAIN, BRIDGE, BOUNDARY].concat();
         for word in text
             .split_whitespace()
             .filter(|word| word.starts_with("0x"))
@@ -179,7 +185,8 @@ mod tests {
     #[test]
     fn every_placeholder_of_a_script_is_filled() {
         let conditions = Conditions::new("iifname eth0", "").expect("one match");
-        for table in [Table::Main, Table::Bridge, Table::Conditional(conditions)] {
+        let conditional = Table::Conditional(conditions);
+        for table in [Table::Main, Table::Bridge, Table::Boundary, conditional] {
             let script = table.script();
             for placeholder in ["TABLE", "VERSION", "PRIORITY", "CONDITIONS"] {
                 assert!(!script.contains(placeholder), "{placeholder} in {table}");

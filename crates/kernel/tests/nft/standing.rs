@@ -10,7 +10,7 @@ fn a_table_is_absent_then_sealed_then_absent() {
     let conditional = Conditions::new("ip saddr { 10.0.0.0/8, 192.0.2.1 }", "ip6 saddr fd00::/8");
     let conditional = Table::Conditional(conditional.expect("matches"));
     let mut nft = Nft::open().expect("a socket");
-    for table in [Table::Main, Table::Bridge, conditional] {
+    for table in [Table::Main, Table::Bridge, Table::Boundary, conditional] {
         assert_eq!(nft.verify(&table), Ok(Standing::Absent), "{table}");
         assert_eq!(nft.lay(&table, &[]), Ok(true), "{table}");
         assert_eq!(nft.verify(&table), Ok(Standing::Sealed), "{table}");

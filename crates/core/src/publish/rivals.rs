@@ -1,18 +1,18 @@
 //! Who already publishes a port that is asked for, and whether that owner is still alive.
-//! The driver observes with it; its plan refuses a live rival and evicts a dead one.
+//! Drivers that publish observe with it; their plans refuse a live rival and evict a dead one.
 //! It must never change anything.
 
 use std::net::IpAddr;
 
-use wharfline_core::attachment::AttachmentKey;
-use wharfline_core::error::Result;
-use wharfline_core::record::Record;
-use wharfline_core::session::Session;
+use crate::attachment::AttachmentKey;
+use crate::error::Result;
+use crate::record::Record;
+use crate::session::Session;
 use wharfline_kernel::nft::{Element, Occupant, Tag};
 
 /// An element under a key that we want.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rival {
+pub struct Rival {
     /// The element that stands there.
     pub element: Element,
     /// Its mark; `None`: no plugin of ours put it there.
@@ -22,11 +22,7 @@ pub(crate) struct Rival {
 }
 
 /// The rivals for `wanted`; what is our own already is none. Point look-ups; records are read only on a conflict.
-pub(crate) fn find(
-    session: &Session,
-    key: &AttachmentKey,
-    wanted: &[Element],
-) -> Result<Vec<Rival>> {
+pub fn find(session: &Session, key: &AttachmentKey, wanted: &[Element]) -> Result<Vec<Rival>> {
     let found = session.with_nft(|nft| nft.look_up(wanted))?;
     let others: Vec<Occupant> = found
         .into_iter()
