@@ -15,6 +15,8 @@ use crate::refusal::Refusal;
 ///
 /// dockerd passes over failures of `delete_network`, `delete_endpoint` and `leave` and never repeats them.
 pub trait NetworkDriver: Send + Sync {
+    /// dockerd has just found the plugin: of endpoints that died while it was away it will not tell.
+    fn activated(&self) {}
     /// Makes a network.
     fn create_network(&self, network: CreateNetwork) -> Result<(), Refusal>;
     /// Takes it away.
@@ -42,6 +44,10 @@ pub struct NetworkProtocol<D>(pub D);
 impl<D: NetworkDriver> Protocol for NetworkProtocol<D> {
     fn implements(&self) -> &'static [&'static str] {
         &["NetworkDriver"]
+    }
+
+    fn activated(&self) {
+        self.0.activated();
     }
 
     fn call(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {

@@ -13,6 +13,9 @@ pub trait Protocol: Send + Sync {
     /// What `/Plugin.Activate` answers.
     fn implements(&self) -> &'static [&'static str];
 
+    /// dockerd has just found the plugin, perhaps after a crash.
+    fn activated(&self) {}
+
     /// Does the call that `path` names; the JSON of its answer.
     ///
     /// # Errors
@@ -22,6 +25,7 @@ pub trait Protocol: Send + Sync {
 
 /// The answer to `/Plugin.Activate`.
 pub(crate) fn activate(protocol: &dyn Protocol) -> Result<Vec<u8>, Refusal> {
+    protocol.activated();
     answer(&Activation {
         implements: protocol.implements(),
     })

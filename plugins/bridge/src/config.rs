@@ -2,11 +2,13 @@
 //! The CNI face makes it from a request; the driver reads it.
 //! It must never hold a value that the driver would have to refuse.
 
+use ipnetwork::IpNetwork;
 use macaddr::MacAddr6;
 use wharfline_cni::Request;
 use wharfline_core::attachment::derived_name;
 use wharfline_core::plan::Overflow;
 use wharfline_kernel::hash::stable_hash;
+use wharfline_kernel::nft::Boundary;
 use wharfline_spec::cni::{Args, CniError, Dns, NetConf};
 use wharfline_spec::fields::{BadField, Fields};
 use wharfline_spec::names::{IfName, VlanId};
@@ -58,6 +60,31 @@ pub(crate) struct BridgeConfig {
     pub dns: Dns,
     /// Whether addresses are asked for.
     pub has_ipam: bool,
+    /// What a Docker network asks for beyond CNI's keys; `None` for CNI.
+    pub docker: Option<DockerTraits>,
+}
+
+/// What a network of Docker's is beside a bridge with containers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct DockerTraits {
+    /// Families that are masqueraded, where `masquerade` says that any is.
+    pub masquerade: Families,
+    /// What keeps the network apart from others.
+    pub boundary: Vec<Boundary>,
+}
+
+/// One or both of IPv4 and IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Families {
+    pub v4: bool,
+    pub v6: bool,
+}
+
+impl Families {
+    /// Whether the family of `network` is among them.
+    pub(crate) fn has(self, network: IpNetwork) -> bool {
+        if network.is_ipv6() { self.v6 } else { self.v4 }
+    }
 }
 
 impl BridgeConfig {
@@ -89,6 +116,7 @@ impl BridgeConfig {
             overflow: overflow(&fields)?,
             dns: conf.dns.clone(),
             has_ipam: conf.ipam_type().is_some(),
+            docker: None,
         };
         masquerade_backend(&fields)?;
         config.refuse_contradictions(&fields)?;
@@ -131,7 +159,33 @@ impl BridgeConfig {
 
     /// Whether anything of the network stands in nftables, whatever firewall the host has.
     pub(crate) fn needs_tables(&self) -> bool {
-        self.masquerade || self.mac_spoof_check || self.isolates_members()
+        self.masquerade || self.mac_spoof_check || self.isolates_members() || self.docker.is_some()
+    }
+
+    /// A plain bridge without addresses, masquerading or anything else that a network may ask for.
+    pub(crate) fn bare(bridge: IfName) -> Self {
+        Self {
+            bridge,
+            is_gateway: false,
+            is_default_gateway: false,
+            force_address: false,
+            masquerade: false,
+            mtu: None,
+            hairpin: false,
+            promiscuous: false,
+            vlan: None,
+            trunk: Vec::new(),
+            keep_default_vlan: false,
+            mac_spoof_check: false,
+            detect_duplicates: false,
+            container_interface_down: false,
+            isolated: false,
+            keep_bridge: true,
+            overflow: Overflow::Cascade,
+            dns: Dns::default(),
+            has_ipam: false,
+            docker: None,
+        }
     }
 
     /// The link that has the gateway's address: the bridge, or its foot in the containers' VLAN.
@@ -247,7 +301,7 @@ fn from_cni_args(args: &Args) -> Result<Option<MacAddr6>, CniError> {
 }
 
 /// An interface's own address has the group bit clear (IEEE 802, section 8.2) and is not all zero.
-fn unicast_mac(key: &str, text: &str) -> Result<MacAddr6, CniError> {
+pub(crate) fn unicast_mac(key: &str, text: &str) -> Result<MacAddr6, CniError> {
     let refused = |why: &str| CniError::invalid_config(format!("{key}: {text:?} {why}"));
     let mac: MacAddr6 = text
         .parse()

@@ -95,7 +95,8 @@ impl Driver for BridgeDriver {
             Some(record) => record.own.clone(),
             None => marks(key),
         };
-        if config.masquerade {
+        // The reference plugins never served Docker.
+        if config.masquerade && config.docker.is_none() {
             targets.push(Target::Predecessor {
                 network: key.network.clone(),
                 container: key.container.clone(),

@@ -78,6 +78,14 @@ impl<'a> Planning<'a> {
         plan
     }
 
+    /// What the network has before its first container.
+    pub(crate) fn network(&self) -> Vec<Op> {
+        let mut plan = Plan::default();
+        self.bridge(&mut plan);
+        self.gateway(&mut plan);
+        plan.ops.into_iter().map(|(_, op)| op).collect()
+    }
+
     fn bridge(&self, plan: &mut Plan) {
         plan.on_host(Op::EnsureBridge(Bridge {
             name: self.config.bridge.clone(),
@@ -122,7 +130,7 @@ impl<'a> Planning<'a> {
                 bridge: link.clone(),
                 network,
                 force: self.config.force_address,
-                beside: false,
+                beside: self.config.docker.is_some(),
             });
         }
     }
@@ -144,6 +152,7 @@ impl<'a> Planning<'a> {
         let mut elements = self.masquerade_elements();
         elements.extend(self.cascade_elements());
         elements.extend(self.foot_elements());
+        elements.extend(self.boundary_elements());
         if !elements.is_empty() {
             plan.on_host(Op::EnsureElements { elements });
         }
@@ -206,7 +215,10 @@ impl<'a> Planning<'a> {
             host_end: self.host_end.clone(),
             host_mac: self.endpoint.key.host_mac(),
             container_end: self.endpoint.key.ifname.clone(),
-            born_in: NsRef::Container,
+            born_in: match self.config.docker {
+                Some(_) => NsRef::Host,
+                None => NsRef::Container,
+            },
             container_mac: self.container_mac,
             mtu: self.mtu,
             bridge: self.config.bridge.clone(),
@@ -236,7 +248,8 @@ fn leased(config: &BridgeConfig, lease: &CniResult) -> Result<Vec<IpConfig>> {
     }
     let with_gateway = |ip: &IpConfig| {
         let mut ip = ip.clone();
-        if config.is_gateway && ip.gateway.is_none() {
+        // Docker's networks may have a gateway elsewhere, or none: what is not said is not there.
+        if config.is_gateway && ip.gateway.is_none() && config.docker.is_none() {
             ip.gateway = first_host(ip.address);
         }
         ip.interface = None;

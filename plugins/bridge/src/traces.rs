@@ -7,6 +7,7 @@ use wharfline_core::attachment::bridge_mac;
 use wharfline_core::plan::{Overflow, Target};
 use wharfline_core::{cascade, vlan_gateway};
 use wharfline_kernel::nft::Element;
+use wharfline_spec::cni::IpConfig;
 use wharfline_spec::names::IfName;
 
 use crate::plan::Planning;
@@ -52,6 +53,7 @@ impl Planning<'_> {
         }
         elements.extend(self.cascade_elements());
         elements.extend(self.foot_elements());
+        elements.extend(self.boundary_elements());
         let mut targets = vec![Target::Elements { elements }, Target::LetThrough];
         if self.config.keep_bridge {
             return targets;
@@ -86,6 +88,16 @@ impl Planning<'_> {
             elements.push(Element::Isolated { ifname: ifname() });
         }
         elements
+    }
+
+    /// What keeps the network apart from others.
+    pub(crate) fn boundary_elements(&self) -> Vec<Element> {
+        let boundary = self
+            .config
+            .docker
+            .iter()
+            .flat_map(|docker| &docker.boundary);
+        boundary.cloned().map(Element::Boundary).collect()
     }
 
     /// The bridge's end of the foot in the VLAN.
@@ -123,7 +135,11 @@ impl Planning<'_> {
         }
         let link = self.config.gateway_link();
         let mut elements = vec![link_element(&link)];
-        for ip in &self.ips {
+        let wanted = |ip: &&IpConfig| match &self.config.docker {
+            Some(docker) => docker.masquerade.has(ip.address),
+            None => true,
+        };
+        for ip in self.ips.iter().filter(wanted) {
             let subnet = Element::Masquerade {
                 ifname: link.to_string(),
                 subnet: network_of(ip.address),

@@ -213,10 +213,11 @@ impl<D: Driver> Engine<'_, D> {
             container: attach.key.container.clone(),
             ifname: attach.key.ifname.clone(),
             id: attach.key.id(),
-            netns: sandbox
-                .map(|sandbox| sandbox.path.clone())
-                .unwrap_or_default(),
-            netns_id: sandbox_id(sandbox.map(|sandbox| sandbox.id)),
+            netns: attach.netns.clone().unwrap_or_default(),
+            netns_id: sandbox_id(match sandbox {
+                Some(sandbox) => Some(sandbox.id),
+                None => attach.netns.as_deref().and_then(netns::identity),
+            }),
             salt,
             labels: attach.labels.clone(),
             addresses: plan.view.addresses.clone(),

@@ -3,7 +3,7 @@
 //! It must never touch the kernel: it knows keys and their bytes only.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,13 @@ pub enum Boundary {
         /// The container's address and port.
         to: SocketAddr,
     },
+    /// What is first sent from a link leaves with this address of the host's.
+    Source {
+        /// The bridge.
+        ifname: String,
+        /// The address.
+        source: IpAddr,
+    },
     /// An interface from which all of a network is reached.
     Trusted {
         /// The interface.
@@ -67,6 +74,7 @@ impl Boundary {
             Self::Protected { ipv6, .. } => by_family(*ipv6, "protected4", "protected6"),
             Self::Routed { ipv6, .. } => by_family(*ipv6, "routed4", "routed6"),
             Self::Open { to, .. } => by_family(to.is_ipv6(), "open4", "open6"),
+            Self::Source { source, .. } => by_family(source.is_ipv6(), "source4", "source6"),
             Self::Trusted { .. } => "trusted",
         }
     }
@@ -78,14 +86,24 @@ impl Boundary {
             Self::Secluded { ifname }
             | Self::Internal { ifname }
             | Self::Protected { ifname, .. }
-            | Self::Routed { ifname, .. } => key.name(ifname),
+            | Self::Routed { ifname, .. }
+            | Self::Source { ifname, .. } => key.name(ifname),
             Self::Open { protocol, to } => key.address(to.ip()).protocol(*protocol).port(to.port()),
             Self::Trusted { from, ifname } => key.name(from).name(ifname),
         }
     }
 
-    /// The element that a dump of `set` shows as these fields; `None`: not an element of ours.
-    pub(super) fn read(set: &str, fields: &mut Fields<'_>) -> Option<Self> {
+    /// What a map maps the key to.
+    pub(super) fn data(&self) -> Option<Key> {
+        match self {
+            Self::Source { source, .. } => Some(Key::default().address(*source)),
+            _ => None,
+        }
+    }
+
+    /// The element that a dump of `set` shows as these bytes; `None`: not an element of ours.
+    pub(super) fn read(set: &str, key: &[u8], data: Option<&[u8]>) -> Option<Self> {
+        let mut fields = Fields(key);
         let ipv6 = set.ends_with('6');
         Some(match set.trim_end_matches(['4', '6']) {
             "networks" => Self::Network {
@@ -111,6 +129,10 @@ impl Boundary {
                 let to = SocketAddr::new(address, fields.port()?);
                 Self::Open { protocol, to }
             }
+            "source" => Self::Source {
+                ifname: fields.name()?,
+                source: Fields(data?).address(ipv6)?,
+            },
             "trusted" => Self::Trusted {
                 from: fields.name()?,
                 ifname: fields.name()?,
@@ -129,6 +151,7 @@ impl fmt::Display for Boundary {
             | Self::Protected { ifname, .. }
             | Self::Routed { ifname, .. } => write!(f, "{ifname}"),
             Self::Open { protocol, to } => write!(f, "{} . {protocol} . {}", to.ip(), to.port()),
+            Self::Source { ifname, source } => write!(f, "{ifname} : {source}"),
             Self::Trusted { from, ifname } => write!(f, "{from} . {ifname}"),
         }
     }

@@ -186,7 +186,7 @@ impl Key {
 }
 
 /// Takes the fields of a key apart again.
-pub(super) struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -289,7 +289,7 @@ impl Element {
             | Element::Untracked { ifname }
             | Element::Isolated { ifname }
             | Element::Cascade { ifname } => (one.name(ifname), None, None),
-            Element::Boundary(boundary) => (boundary.key(), None, None),
+            Element::Boundary(boundary) => (boundary.key(), None, boundary.data()),
         };
         Place {
             set: self.set(),
@@ -327,10 +327,10 @@ impl Element {
 
     /// The element that a dump of `set` shows as these bytes; `None`: not an element of ours.
     pub(super) fn read(table: &Table, set: &str, key: &[u8], rest: Rest<'_>) -> Option<Self> {
-        let mut fields = Fields(key);
         if *table == Table::Boundary {
-            return Boundary::read(set, &mut fields).map(Element::Boundary);
+            return Boundary::read(set, key, rest.data).map(Element::Boundary);
         }
+        let mut fields = Fields(key);
         let v6 = set.contains('6');
         Some(
             match set.trim_end_matches("_any").trim_end_matches(['4', '6']) {

@@ -115,7 +115,7 @@ impl Table {
             ],
             Table::Conditional(_) => &["prerouting", "output", "publish"],
             Table::Bridge => &["prerouting", "forward"],
-            Table::Boundary => &["forward", "turned"],
+            Table::Boundary => &["forward", "turned", "postrouting"],
         }
     }
 

@@ -20,7 +20,7 @@ pub struct ExposedPort {
 }
 
 /// A port that the user publishes (`com.docker.network.portmap`). The order of a list of them says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PortBinding {
     /// Of both ports.
     #[serde(rename = "Proto", with = "number")]

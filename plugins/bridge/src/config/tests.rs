@@ -60,6 +60,7 @@ fn without_keys_it_is_the_references_default() {
         overflow: Overflow::Cascade,
         dns: Dns::default(),
         has_ipam: false,
+        docker: None,
     };
     assert_eq!(config, expected);
     // Go's zero values, which conflists written by programs are full of.
