@@ -15,7 +15,7 @@ fn docker(machine: &Machine, arguments: &[&str]) -> String {
     machine.run(&[&["docker", "-H", "unix:///run/docker.sock"], arguments].concat())
 }
 
-fn start_dockerd(machine: &Machine) -> Process {
+pub(crate) fn start_dockerd(machine: &Machine) -> Process {
     let dockerd = machine.start(
         "dockerd",
         &[

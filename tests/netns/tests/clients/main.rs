@@ -3,5 +3,6 @@
 
 mod containerd;
 mod docker;
+mod docker_networks;
 mod machine;
 mod podman;
