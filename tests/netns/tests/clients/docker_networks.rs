@@ -75,7 +75,11 @@ impl DockerHost {
     fn fails(&self, arguments: &[&str]) -> String {
         let command = [&["docker", "-H", "unix:///run/docker.sock"], arguments].concat();
         let output = self.machine.try_run(&command);
-        assert!(!output.succeeded(), "docker {}: {output}", arguments.join(" "));
+        assert!(
+            !output.succeeded(),
+            "docker {}: {output}",
+            arguments.join(" ")
+        );
         output.stderr
     }
 
@@ -95,13 +99,23 @@ impl DockerHost {
     /// An address of a container on a network, by Docker's name for it.
     #[track_caller]
     fn address(&self, container: &str, network: &str, key: &str) -> String {
-        let told: Value = serde_json::from_str(&self.docker(&["inspect", container])).expect("JSON");
+        let told: Value =
+            serde_json::from_str(&self.docker(&["inspect", container])).expect("JSON");
         let address = &told[0]["NetworkSettings"]["Networks"][network][key];
         address.as_str().unwrap_or_default().to_owned()
     }
 
     fn v4(&self, container: &str, network: &str) -> String {
         self.address(container, network, "IPAddress")
+    }
+
+    #[track_caller]
+    fn never_reaches(&self, container: &str, url: &str) {
+        // Once what stands beside it does: what is not there yet proves nothing.
+        assert!(
+            self.gets(container, url).is_err(),
+            "{container} reaches {url}"
+        );
     }
 
     /// What a container gets from an address, within two seconds. Its network alone is entered: the image's own wget
@@ -117,11 +131,64 @@ impl DockerHost {
         }
     }
 
+    /// Whether anybody answers at all.
+    fn gets_anything(&self, container: &str, url: &str) -> bool {
+        let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", container]);
+        let fetch = [
+            "nsenter",
+            "-t",
+            &pid,
+            "-n",
+            "curl",
+            "-gsS",
+            "--http0.9",
+            "-m",
+            "2",
+            url,
+        ];
+        !self.machine.try_run(&fetch).stdout.is_empty()
+    }
+
+    /// The host's port that the only port of a container was published on.
+    fn published_port(&self, container: &str) -> u16 {
+        let id = self.docker(&[
+            "inspect",
+            "-f",
+            "{{range .NetworkSettings.Networks}}{{.EndpointID}}{{end}}",
+            container,
+        ]);
+        let world = self.machine.lab.world();
+        let mut records = world
+            .objects("file /run/wharfline/")
+            .filter(|file| file.contains(&id));
+        let record = records
+            .find(|file| file.contains("bridge-ports"))
+            .expect("a record of its ports");
+        let path = record.trim_start_matches("file ");
+        let text = std::fs::read_to_string(self.machine.lab.path(path)).expect("the record");
+        let record: Value = serde_json::from_str(&text).expect("JSON");
+        let port = record["labels"]["done"][0]["HostPort"]
+            .as_u64()
+            .expect("a port");
+        u16::try_from(port).expect("a port")
+    }
+
     #[track_caller]
     fn reaches(&self, container: &str, url: &str) {
-        wait_for(&format!("{container} to reach {url}"), Duration::from_secs(10), || {
-            self.gets(container, url)
-        });
+        wait_for(
+            &format!("{container} to reach {url}"),
+            Duration::from_secs(10),
+            || self.gets(container, url),
+        );
+    }
+
+    /// The world after a first container of both families with a port: what a host keeps of that is there.
+    fn warm_up(&self) -> World {
+        self.network("warm", &["--ipv6"]);
+        self.run("warm", "warm", &["-p", "8080:80"]);
+        self.docker(&["rm", "-f", "warm"]);
+        self.docker(&["network", "rm", "warm"]);
+        self.world()
     }
 
     /// What the plugins made: links, addresses, rules, leases, records; not Docker's own.
@@ -136,11 +203,18 @@ impl DockerHost {
 #[test]
 fn containers_on_our_network_are_reached_as_on_dockers_own() {
     let host = DockerHost::boot();
-    host.network("warm", &[]);
-    host.docker(&["network", "rm", "warm"]);
-    let before = host.world();
+    let before = host.warm_up();
 
-    host.network("net1", &["--ipv6", "--subnet", "10.77.0.0/24", "--subnet", "fd00:77::/64"]);
+    host.network(
+        "net1",
+        &[
+            "--ipv6",
+            "--subnet",
+            "10.77.0.0/24",
+            "--subnet",
+            "fd00:77::/64",
+        ],
+    );
     host.run("web", "net1", &["-p", "8080:80"]);
     host.run("client", "net1", &[]);
     assert_eq!(host.v4("web", "net1"), "10.77.0.2");
@@ -148,7 +222,13 @@ fn containers_on_our_network_are_reached_as_on_dockers_own() {
     for address in [Outside::HOST_V4, Outside::HOST_V6] {
         assert!(fetches(&host.outside, tcp(address, 8080)).contains(PAGE));
     }
-    assert!(fetches(host.machine.lab.host(), tcp(std::net::Ipv4Addr::LOCALHOST, 8080)).contains(PAGE));
+    assert!(
+        fetches(
+            host.machine.lab.host(),
+            tcp(std::net::Ipv4Addr::LOCALHOST, 8080)
+        )
+        .contains(PAGE)
+    );
     host.reaches("client", "http://10.77.0.2/page");
     host.reaches("client", &format!("http://{}:8080/page", Outside::HOST_V4));
     host.reaches("web", &format!("http://{}:8080/page", Outside::HOST_V4));
@@ -163,6 +243,177 @@ fn containers_on_our_network_are_reached_as_on_dockers_own() {
     host.docker(&["start", "web"]);
     assert!(fetches(&host.outside, tcp(Outside::HOST_V4, 8080)).contains(PAGE));
     host.docker(&["rm", "-f", "web", "client"]);
+    host.docker(&["network", "rm", "net1"]);
+    before.returns("the host is as before", || host.world());
+}
+
+fn page(address: &str) -> String {
+    match address.contains(':') {
+        true => format!("http://[{address}]/page"),
+        false => format!("http://{address}/page"),
+    }
+}
+
+#[test]
+fn networks_are_apart_and_a_running_container_joins_and_leaves() {
+    let host = DockerHost::boot();
+    let before = host.warm_up();
+    host.network("a", &["--subnet", "10.77.1.0/24"]);
+    host.network("b", &["--subnet", "10.77.2.0/24"]);
+    host.run("web", "a", &["-p", "8080:80"]);
+    host.run("other", "b", &[]);
+    host.run("dockers", "bridge", &[]);
+    let web = page(&host.v4("web", "a"));
+    let dockers = page(&host.v4("dockers", "bridge"));
+    // What is published is everybody's, what is not is the network's own.
+    host.reaches("other", &format!("http://{}:8080/page", Outside::HOST_V4));
+    host.reaches("dockers", &format!("http://{}:8080/page", Outside::HOST_V4));
+    for stranger in ["other", "dockers"] {
+        host.never_reaches(stranger, &web);
+    }
+    host.never_reaches("other", &dockers);
+
+    host.docker(&["network", "connect", "a", "other"]);
+    host.reaches("other", &web);
+    host.reaches("web", &page(&host.v4("other", "a")));
+    host.docker(&["network", "disconnect", "a", "other"]);
+    host.never_reaches("other", &web);
+    host.reaches("other", &format!("http://{}:8080/page", Outside::HOST_V4));
+
+    host.docker(&["rm", "-f", "web", "other", "dockers"]);
+    host.docker(&["network", "rm", "a", "b"]);
+    before.returns("the host is as before", || host.world());
+}
+
+#[test]
+fn options_of_a_network_do_what_they_say() {
+    let host = DockerHost::boot();
+    let _far = host.outside.serves(tcp(Outside::FAR_V4, 80));
+    let far = |container: &str| host.gets_anything(container, &page(&Outside::FAR_V4.to_string()));
+    host.network("plain", &[]);
+    host.run("plain", "plain", &[]);
+    assert!(far("plain"), "masqueraded to the outside");
+
+    host.network("inner", &["--internal"]);
+    host.run("inner1", "inner", &["-p", "8081:80"]);
+    host.run("inner2", "inner", &[]);
+    host.reaches("inner2", &page(&host.v4("inner1", "inner")));
+    assert!(!far("inner1"), "an internal network has no way out");
+    host.outside.does_not_reach(tcp(Outside::HOST_V4, 8081));
+
+    host.network(
+        "secluded",
+        &["-o", "com.docker.network.bridge.enable_icc=false"],
+    );
+    host.run("alone1", "secluded", &[]);
+    host.run("alone2", "secluded", &[]);
+    assert!(far("alone1"), "seclusion does not shut the way out");
+    host.never_reaches("alone2", &page(&host.v4("alone1", "secluded")));
+
+    let routed = [
+        "--ipv6",
+        "--subnet",
+        "10.77.3.0/24",
+        "--subnet",
+        "fd00:77:3::/64",
+        "-o",
+        "com.docker.network.bridge.gateway_mode_ipv6=routed",
+        "-o",
+        "com.docker.network.driver.mtu=1400",
+        "-o",
+        "com.docker.network.container_iface_prefix=net",
+    ];
+    host.network("routed", &routed);
+    host.run("routed", "routed", &["-p", "8082:80"]);
+    host.outside.learns_route_to("fd00:77:3::/64");
+    let address = host.address("routed", "routed", "GlobalIPv6Address");
+    let address: std::net::IpAddr = address.parse().expect("an address");
+    assert!(
+        fetches(&host.outside, tcp(address, 80)).contains(PAGE),
+        "at its own address"
+    );
+    assert!(
+        fetches(&host.outside, tcp(Outside::HOST_V4, 8082)).contains(PAGE),
+        "IPv4 is translated"
+    );
+    let link = host.docker(&["exec", "routed", "busybox", "ip", "link", "show", "net0"]);
+    assert!(link.contains("mtu 1400"), "{link}");
+
+    // Ports that nobody named are somewhere, and nobody else gets them.
+    host.run("random", "plain", &["-p", "80"]);
+    let port = host.published_port("random");
+    assert!(fetches(&host.outside, tcp(Outside::HOST_V4, port)).contains(PAGE));
+    let taken = format!("{port}:80");
+    let told = host.fails(&["run", "-d", "--network", "plain", "-p", &taken, IMAGE]);
+    assert!(
+        told.contains(&port.to_string()) && told.contains("in use"),
+        "{told}"
+    );
+
+    let ours = [
+        "network",
+        "create",
+        "-d",
+        "wharf-bridge",
+        "-o",
+        "colour=red",
+        "bad",
+    ];
+    let told = host.fails(&ours);
+    assert!(told.contains("option colour is not known"), "{told}");
+}
+
+#[test]
+fn what_is_killed_comes_back_with_all_that_it_had() {
+    let mut host = DockerHost::boot();
+    let before = host.warm_up();
+    host.network("net1", &["--subnet", "10.77.1.0/24"]);
+    host.run("web", "net1", &["-p", "8080:80", "--restart", "always"]);
+    let serves =
+        |host: &DockerHost| fetches(&host.outside, tcp(Outside::HOST_V4, 8080)).contains(PAGE);
+    assert!(serves(&host));
+
+    // The plugins alone: nothing of what runs is touched, and the next call finds all that there was.
+    host.plugins.clear();
+    assert!(serves(&host));
+    host.start_plugins();
+    host.run("second", "net1", &[]);
+    assert_ne!(host.v4("second", "net1"), host.v4("web", "net1"));
+    host.reaches("second", &page(&host.v4("web", "net1")));
+    host.docker(&["rm", "-f", "second"]);
+
+    // dockerd and the plugins at once: what should run runs again, at an address and with its port.
+    host.dockerd = None;
+    host.plugins.clear();
+    host.machine.end_containers();
+    host.start_plugins();
+    host.start_dockerd();
+    wait_for(
+        "the container to run again",
+        Duration::from_secs(60),
+        || {
+            let state = host.docker(&[
+                "inspect",
+                "-f",
+                "{{.State.Running}} {{.State.Restarting}}",
+                "web",
+            ]);
+            (state == "true false").then_some(()).ok_or(state)
+        },
+    );
+    assert!(serves(&host));
+    let endpoints = host
+        .world()
+        .objects("file /run/wharfline/")
+        .filter(|f| f.contains("@wc"))
+        .count();
+    assert_eq!(
+        endpoints,
+        2,
+        "one link and its ports: {:?}",
+        host.machine.log("bridge")
+    );
+    host.docker(&["rm", "-f", "web"]);
     host.docker(&["network", "rm", "net1"]);
     before.returns("the host is as before", || host.world());
 }

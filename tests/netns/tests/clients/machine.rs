@@ -98,6 +98,13 @@ impl Machine {
         Process::start(command)
     }
 
+    /// Kills what dockerd's own containerd and shims left running, as the end of a host's control group would.
+    pub(crate) fn end_containers(&self) {
+        let leftovers = "for p in /proc/[0-9]*; do case $(cat $p/comm 2>/dev/null) in \
+            containerd*|httpd) kill -9 ${p#/proc/};; esac; done; rm -f /run/docker.pid";
+        self.run(&["sh", "-c", leftovers]);
+    }
+
     /// The end of a daemon's log, for messages.
     pub(crate) fn log(&self, name: &str) -> String {
         let log =
