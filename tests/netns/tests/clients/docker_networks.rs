@@ -12,6 +12,9 @@ use crate::machine::{ARCHIVE, IMAGE, Machine, fetches};
 
 const PAGE: &str = "a page from the container";
 
+/// Names of the plugins' processes.
+const PLUGINS: [&str; 2] = ["bridge", "host-local"];
+
 /// A Docker host with both of our plugins.
 struct DockerHost {
     machine: Machine,
@@ -46,11 +49,24 @@ impl DockerHost {
             self.plugins
                 .push(self.machine.start(name, &[&binary, "serve"]));
             let path = format!("/run/docker/plugins/{socket}.sock");
-            wait_for("the plugin's socket", Duration::from_secs(10), || {
-                let there = self.machine.lab.path(&path).exists();
-                there.then_some(()).ok_or_else(|| self.machine.log(name))
+            let path = self.machine.lab.path(&path);
+            wait_for("the plugin to listen", Duration::from_secs(10), || {
+                let asked = std::os::unix::net::UnixStream::connect(&path);
+                asked.map_err(|e| format!("{e}: {}", self.machine.log(name)))
             });
         }
+    }
+
+    /// Kills daemons as the kernel would that is out of memory.
+    fn kill(&mut self, names: &[&str]) {
+        self.machine.kill(names);
+        self.plugins.clear();
+    }
+
+    /// What the host's init would see to: nobody's identifier is in the file any more.
+    fn docker_is_gone(&mut self) {
+        self.dockerd = None;
+        self.machine.run(&["rm", "-f", "/run/docker.pid"]);
     }
 
     fn start_dockerd(&mut self) {
@@ -374,7 +390,7 @@ fn what_is_killed_comes_back_with_all_that_it_had() {
     assert!(serves(&host));
 
     // The plugins alone: nothing of what runs is touched, and the next call finds all that there was.
-    host.plugins.clear();
+    host.kill(&PLUGINS);
     assert!(serves(&host));
     host.start_plugins();
     host.run("second", "net1", &[]);
@@ -383,9 +399,14 @@ fn what_is_killed_comes_back_with_all_that_it_had() {
     host.docker(&["rm", "-f", "second"]);
 
     // dockerd and the plugins at once: what should run runs again, at an address and with its port.
-    host.dockerd = None;
-    host.plugins.clear();
-    host.machine.end_containers();
+    host.kill(
+        &[
+            &PLUGINS[..],
+            &["dockerd", "containerd", "containerd-shim", "httpd"],
+        ]
+        .concat(),
+    );
+    host.docker_is_gone();
     host.start_plugins();
     host.start_dockerd();
     wait_for(

@@ -98,11 +98,15 @@ impl Machine {
         Process::start(command)
     }
 
-    /// Kills what dockerd's own containerd and shims left running, as the end of a host's control group would.
-    pub(crate) fn end_containers(&self) {
-        let leftovers = "for p in /proc/[0-9]*; do case $(cat $p/comm 2>/dev/null) in \
-            containerd*|httpd) kill -9 ${p#/proc/};; esac; done; rm -f /run/docker.pid";
-        self.run(&["sh", "-c", leftovers]);
+    /// Sends SIGKILL to every process inside that has one of these names, and waits until they are gone.
+    pub(crate) fn kill(&self, names: &[&str]) {
+        let kill = "for p in /proc/[0-9]*; do read name <$p/comm; for n; do
+            if [ \"$name\" = \"$n\" ]; then kill -9 ${p#/proc/}; echo $name; fi; done; done 2>/dev/null; true";
+        let command = [&["bash", "-c", kill, "kill"], names].concat();
+        wait_for("killed processes to go", Duration::from_secs(10), || {
+            let left = self.run(&command);
+            left.is_empty().then_some(()).ok_or(left)
+        });
     }
 
     /// The end of a daemon's log, for messages.
