@@ -161,9 +161,19 @@ impl Process {
     ///
     /// If it can't be started.
     #[track_caller]
-    pub fn start(mut command: Command) -> Process {
+    pub fn start(command: Command) -> Process {
+        Process::start_with(command, Stdio::null())
+    }
+
+    /// Starts `command` with something of the caller's as its standard input.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be started.
+    #[track_caller]
+    pub fn start_with(mut command: Command, stdin: Stdio) -> Process {
         let child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .spawn()
             .unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         Process { child }

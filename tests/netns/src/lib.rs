@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins, World, wait_for};
 
+pub mod docker;
+
 /// Configuration lists as users write them.
 pub mod lists {
     use super::{Value, json};

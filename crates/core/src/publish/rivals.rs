@@ -3,6 +3,7 @@
 //! It must never change anything.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use crate::attachment::AttachmentKey;
 use crate::error::Result;
@@ -22,7 +23,15 @@ pub struct Rival {
 }
 
 /// The rivals for `wanted`; what is our own already is none. Point look-ups; records are read only on a conflict.
-pub fn find(session: &Session, key: &AttachmentKey, wanted: &[Element]) -> Result<Vec<Rival>> {
+///
+/// With `heir_of`, another interface of the container in that namespace gives way as the dead do: which of a container's
+/// networks its ports are published by, the last request says.
+pub fn find(
+    session: &Session,
+    key: &AttachmentKey,
+    wanted: &[Element],
+    heir_of: Option<&Path>,
+) -> Result<Vec<Rival>> {
     let found = session.with_nft(|nft| nft.look_up(wanted))?;
     let others: Vec<Occupant> = found
         .into_iter()
@@ -36,18 +45,23 @@ pub fn find(session: &Session, key: &AttachmentKey, wanted: &[Element]) -> Resul
     let own: Vec<IpAddr> = wanted.iter().filter_map(target).collect();
     Ok(others
         .into_iter()
-        .map(|occupant| judge(occupant, &records, &own))
+        .map(|occupant| judge(occupant, &records, (&own, heir_of)))
         .collect())
 }
 
-fn judge(occupant: Occupant, records: &[Record], own: &[IpAddr]) -> Rival {
+fn judge(
+    occupant: Occupant,
+    records: &[Record],
+    (own, heir_of): (&[IpAddr], Option<&Path>),
+) -> Rival {
     let record = records
         .iter()
         .find(|record| Some(record.key().tag()) == occupant.tag);
     // An address has one owner: who still publishes to one that is ours now has died without a DEL.
     let inherited = target(&occupant.element).is_some_and(|address| own.contains(&address));
+    let of_same = record.is_some_and(|record| heir_of == Some(record.netns.as_path()));
     let alive = match (record, occupant.tag) {
-        _ if inherited => None,
+        _ if inherited || of_same => None,
         (Some(record), _) if record.netns_lives() => Some(record.key().to_string()),
         (_, Some(_)) => None,
         (None, None) | (Some(_), None) => {

@@ -24,7 +24,7 @@ use wharfline_spec::names::ContainerId;
 use super::endpoint::{Endpoint, Ports, link_labels};
 use super::networks::{DockerBridge, Network};
 use super::ports::PortsDriver;
-use super::published::{Chosen, choose, nothing};
+use super::published::{Chosen, choose, nothing, still_stands};
 use super::refusal;
 use crate::config::unicast_mac;
 use crate::driver::BridgeDriver;
@@ -287,15 +287,22 @@ impl Network {
     }
 
     fn publish(&self, of: &OfEndpoint, asked: Vec<PortBinding>) -> Result<(), Refusal> {
-        let (addresses, sandbox) = {
+        let (addresses, sandbox, repeated) = {
             let endpoints = self.endpoints();
             let endpoint = endpoints.get(&of.endpoint).ok_or_else(|| unknown(of))?;
-            // dockerd repeats itself when another network is joined or left.
-            if endpoint.ports.asked == asked {
-                return Ok(());
-            }
-            (endpoint.addresses.clone(), endpoint.sandbox.clone())
+            let repeated = (endpoint.ports.asked == asked).then(|| endpoint.ports.done.clone());
+            (
+                endpoint.addresses.clone(),
+                endpoint.sandbox.clone(),
+                repeated,
+            )
         };
+        // dockerd repeats itself when another network is joined or left.
+        if let Some(done) = repeated
+            && still_stands(&self.docker, &addresses, &done).map_err(refusal)?
+        {
+            return Ok(());
+        }
         self.revoke(&of.endpoint).map_err(refusal)?;
         let chosen = choose(&self.docker, &addresses, &asked).map_err(refusal)?;
         let Chosen { config, kept } = chosen;

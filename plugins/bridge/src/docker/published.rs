@@ -54,6 +54,21 @@ pub(crate) fn choose(
     Ok(chosen)
 }
 
+/// Whether all of `done` still stands: another endpoint of the same container may have taken it over.
+pub(crate) fn still_stands(
+    network: &DockerNetwork,
+    addresses: &[IpNetwork],
+    done: &[PortMapping],
+) -> Result<bool> {
+    let config = PortsConfig {
+        ports: done.to_vec(),
+        ..nothing(network, addresses).config
+    };
+    let elements = publish::published(&config.publication(None));
+    let missing = Session::open()?.with_nft(|nft| nft.missing(&elements))?;
+    Ok(missing.is_empty())
+}
+
 /// Keeps ports again that an earlier process of ours had chosen. One that somebody has taken since stays published: the
 /// first translation wins over whoever listens.
 pub(crate) fn keep_again(mappings: &[PortMapping]) -> Vec<(PortMapping, Vec<OwnedFd>)> {

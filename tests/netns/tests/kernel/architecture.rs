@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Who may import whom, of this workspace's crates. What is not listed imports none of them.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("wharfline-kernel", &["wharfline-spec"]),
     ("wharfline-core", &["wharfline-spec", "wharfline-kernel"]),
     (
@@ -15,6 +15,10 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ),
     (
         "wharfline-cni",
+        &["wharfline-spec", "wharfline-kernel", "wharfline-core"],
+    ),
+    (
+        "wharfline-docker",
         &["wharfline-spec", "wharfline-kernel", "wharfline-core"],
     ),
     ("wharfline-bridge", BELOW_PLUGINS),
@@ -48,6 +52,7 @@ const BELOW_PLUGINS: &[&str] = &[
     "wharfline-core",
     "wharfline-ipam",
     "wharfline-cni",
+    "wharfline-docker",
 ];
 
 /// Package name to the workspace packages that it imports, by kind of dependency.

@@ -10,6 +10,8 @@ mod chroot;
 mod crash;
 mod crowd;
 mod disk;
+mod docker;
+mod docker_replay;
 mod failure;
 mod gc;
 mod heal;
