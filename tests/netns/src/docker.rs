@@ -85,20 +85,31 @@ impl Server {
     /// Makes one call with a body as it is.
     #[track_caller]
     pub fn post(&self, path: &str, body: &str) -> Answer {
-        let mut stream = UnixStream::connect(&self.socket).expect("connect to the plugin");
+        let answer = self.try_post(path, body);
+        answer.unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// The same of a server that may die meanwhile.
+    pub fn try_post(&self, path: &str, body: &str) -> std::io::Result<Answer> {
+        let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let mut stream = UnixStream::connect(&self.socket)?;
         let length = body.len();
         let head = format!("POST {path} HTTP/1.1\r\nHost: \r\nContent-Length: {length}\r\n\r\n");
-        stream
-            .write_all((head + body).as_bytes())
-            .expect("write a request");
+        stream.write_all((head + body).as_bytes())?;
         let mut text = String::new();
-        stream.read_to_string(&mut text).expect("read an answer");
-        let (head, body) = text.split_once("\r\n\r\n").expect("an answer of HTTP");
+        stream.read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-        Answer {
-            status: status.expect("a status"),
-            body: serde_json::from_str(body).expect("an answer in JSON"),
-        }
+        Ok(Answer {
+            status: status.ok_or_else(broken)?,
+            body: serde_json::from_str(body)?,
+        })
+    }
+
+    /// Sends SIGKILL.
+    pub fn kill(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("send SIGKILL");
     }
 
     /// Makes one call that succeeds.

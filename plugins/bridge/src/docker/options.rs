@@ -342,7 +342,7 @@ mod tests {
             ),
             (
                 "com.docker.network.container_iface_prefix",
-                json!("muchtoolong"),
+                json!("muchtoolongx"),
             ),
             ("com.docker.network.host_ipv4", json!("fd00::1")),
         ] {

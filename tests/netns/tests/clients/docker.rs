@@ -15,23 +15,21 @@ fn docker(machine: &Machine, arguments: &[&str]) -> String {
     machine.run(&[&["docker", "-H", "unix:///run/docker.sock"], arguments].concat())
 }
 
-pub(crate) fn start_dockerd(machine: &Machine) -> Process {
-    let dockerd = machine.start(
+pub(crate) fn start_dockerd(machine: &Machine, options: &[&str]) -> Process {
+    let usual = [
         "dockerd",
-        &[
-            "dockerd",
-            "-H",
-            "unix:///run/docker.sock",
-            "--data-root",
-            "/var/lib/docker",
-            "--exec-root",
-            "/run/docker",
-            "--pidfile",
-            "/run/docker.pid",
-            "--storage-driver",
-            "vfs",
-        ],
-    );
+        "-H",
+        "unix:///run/docker.sock",
+        "--data-root",
+        "/var/lib/docker",
+        "--exec-root",
+        "/run/docker",
+        "--pidfile",
+        "/run/docker.pid",
+        "--storage-driver",
+        "vfs",
+    ];
+    let dockerd = machine.start("dockerd", &[&usual[..], options].concat());
     wait_for("dockerd to answer", Duration::from_secs(60), || {
         let asked = machine.try_run(&["docker", "-H", "unix:///run/docker.sock", "version"]);
         if asked.succeeded() {
@@ -84,7 +82,7 @@ fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
 fn our_networks_and_dockers_work_beside_each_other() {
     let machine = Machine::boot();
     let outside = machine.lab.outside();
-    let _dockerd = start_dockerd(&machine);
+    let _dockerd = start_dockerd(&machine, &[]);
     let host = machine.lab.host();
     // What makes this the hard case; were it otherwise, the test would prove nothing.
     assert!(

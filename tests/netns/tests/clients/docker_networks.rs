@@ -21,10 +21,17 @@ struct DockerHost {
     outside: Outside,
     plugins: Vec<Process>,
     dockerd: Option<Process>,
+    /// Options of dockerd.
+    options: &'static [&'static str],
 }
 
 impl DockerHost {
     fn boot() -> DockerHost {
+        DockerHost::with(&[])
+    }
+
+    /// With options for dockerd.
+    fn with(options: &'static [&'static str]) -> DockerHost {
         let machine = Machine::boot();
         let outside = machine.lab.outside();
         let mut host = DockerHost {
@@ -32,6 +39,7 @@ impl DockerHost {
             outside,
             plugins: Vec::new(),
             dockerd: None,
+            options,
         };
         host.start_plugins();
         host.start_dockerd();
@@ -70,7 +78,7 @@ impl DockerHost {
     }
 
     fn start_dockerd(&mut self) {
-        self.dockerd = Some(start_dockerd(&self.machine));
+        self.dockerd = Some(start_dockerd(&self.machine, self.options));
     }
 
     #[track_caller]
@@ -437,4 +445,34 @@ fn what_is_killed_comes_back_with_all_that_it_had() {
     host.docker(&["rm", "-f", "web"]);
     host.docker(&["network", "rm", "net1"]);
     before.returns("the host is as before", || host.world());
+}
+
+#[test]
+fn with_live_restore_containers_run_on_while_dockerd_and_plugins_restart() {
+    let mut host = DockerHost::with(&["--live-restore"]);
+    let before = host.warm_up();
+    host.network("net1", &["--subnet", "10.77.1.0/24"]);
+    host.run("web", "net1", &["-p", "8080:80"]);
+    let page = |host: &DockerHost| fetches(&host.outside, tcp(Outside::HOST_V4, 8080));
+    assert!(page(&host).contains(PAGE));
+    let started = host.docker(&["inspect", "-f", "{{.State.StartedAt}}", "web"]);
+
+    host.machine.signal("TERM", &["dockerd"]);
+    host.kill(&PLUGINS);
+    host.docker_is_gone();
+    assert!(page(&host).contains(PAGE), "with nobody there");
+    host.start_plugins();
+    host.start_dockerd();
+    assert!(page(&host).contains(PAGE));
+    assert_eq!(
+        host.docker(&["inspect", "-f", "{{.State.StartedAt}}", "web"]),
+        started
+    );
+    host.run("second", "net1", &[]);
+    assert_eq!(host.v4("second", "net1"), "10.77.1.3");
+    host.docker(&["rm", "-f", "web", "second"]);
+    host.docker(&["network", "rm", "net1"]);
+    // dockerd itself puts its jumps in another order when it starts again.
+    let ours = |world: World| world.without("host nft ip filter chain FORWARD rule");
+    ours(before).returns("the host is as before", || ours(host.world()));
 }

@@ -100,9 +100,14 @@ impl Machine {
 
     /// Sends SIGKILL to every process inside that has one of these names, and waits until they are gone.
     pub(crate) fn kill(&self, names: &[&str]) {
+        self.signal("KILL", names);
+    }
+
+    /// The same with another signal that ends them.
+    pub(crate) fn signal(&self, signal: &str, names: &[&str]) {
         let kill = "for p in /proc/[0-9]*; do read name <$p/comm; for n; do
-            if [ \"$name\" = \"$n\" ]; then kill -9 ${p#/proc/}; echo $name; fi; done; done 2>/dev/null; true";
-        let command = [&["bash", "-c", kill, "kill"], names].concat();
+            if [ \"$name\" = \"$n\" ]; then kill -$0 ${p#/proc/}; echo $name; fi; done; done 2>/dev/null; true";
+        let command = [&["bash", "-c", kill, signal], names].concat();
         wait_for("killed processes to go", Duration::from_secs(10), || {
             let left = self.run(&command);
             left.is_empty().then_some(()).ok_or(left)

@@ -293,6 +293,66 @@ fn a_bridge_that_was_there_before_stays() {
     lab.exec(&["ip", "link", "show", "mine"]);
 }
 
+/// Rounds of the test below; each kills the server at another moment of an endpoint's life.
+const KILLS: u64 = 50;
+
+#[test]
+fn a_server_that_is_killed_at_any_moment_leaves_nothing_behind() {
+    let lab = Lab::new();
+    let server = bridge(&lab);
+    let before = warm(&lab, &server);
+    create(&server, "n1", "10.66.1.0/24");
+    drop(server);
+    for round in 0..KILLS {
+        let server = bridge(&lab);
+        let sandbox = lab.namespace(&format!("c{round}"));
+        let id = format!("e{round}");
+        thread::scope(|scope| {
+            let life = scope.spawn(|| live_and_die(&server, &id, sandbox.path()));
+            // From before the first call to after the last: some 60 ms in all.
+            thread::park_timeout(Duration::from_micros(round * 1_300));
+            server.kill();
+            life.join()
+                .expect("calls of a dead server are errors, no panics");
+        });
+    }
+    let server = bridge(&lab);
+    run(
+        &server,
+        ("n1", "last"),
+        "10.66.1.2/24",
+        lab.namespace("last").path(),
+    );
+    server.call(
+        "/NetworkDriver.ProgramExternalConnectivity",
+        &ports("n1", "last", &[(8080, 80)]),
+    );
+    server.call("/NetworkDriver.DeleteNetwork", &json!({"NetworkID": "n1"}));
+    before.returns("the host is as before", || world(&lab));
+}
+
+/// The life of an endpoint, always with the same address and port, as far as the server lives.
+fn live_and_die(server: &Server, id: &str, sandbox: &str) {
+    let calls = [
+        ("CreateEndpoint", endpoint("n1", id, "10.66.1.2/24")),
+        ("Join", join("n1", id, sandbox)),
+        (
+            "ProgramExternalConnectivity",
+            ports("n1", id, &[(8080, 80)]),
+        ),
+        ("RevokeExternalConnectivity", of("n1", id)),
+        ("Leave", of("n1", id)),
+        ("DeleteEndpoint", of("n1", id)),
+    ];
+    for (call, body) in calls {
+        let path = format!("/NetworkDriver.{call}");
+        match server.try_post(&path, &body.to_string()) {
+            Ok(answer) => assert_eq!(answer.status, 200, "{call}: {}", answer.body),
+            Err(_) => return,
+        }
+    }
+}
+
 #[test]
 fn many_clients_with_sense_and_nonsense_leave_nothing_behind() {
     let lab = Lab::new();
