@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -34,6 +35,7 @@ const CLIENTS: usize = 512;
 
 pub(crate) fn run(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> Result<(), ServeError> {
     log::install();
+    allow_descriptors();
     let failed = |what| move |cause| ServeError::Io { what, cause };
     let (_listener, socket) = Listener::obtain(arguments.socket())?;
     socket
@@ -52,6 +54,15 @@ pub(crate) fn run(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> Result<
         accept(&socket, &protocol, &mut stop).await;
         Ok(())
     })
+}
+
+/// A port that a driver keeps from others is a descriptor each: as many as the administrator lets us have.
+fn allow_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(e) = raised {
+        tracing::debug!("raise the limit of open files: {e}");
+    }
 }
 
 /// SIGTERM or SIGINT, whichever comes first.

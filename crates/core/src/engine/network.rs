@@ -23,7 +23,7 @@ impl<D: Driver> Engine<'_, D> {
         for op in ops {
             if let Err(failure) = transaction.run(NsRef::Host, op) {
                 let mut failure = transaction.unwind(failure);
-                for left in remove_all(&session, targets) {
+                for left in self.remove_unshared(&session, &key.network, targets) {
                     failure.add_failed_undo(left.within("undo"));
                 }
                 return Err(failure);
@@ -41,8 +41,25 @@ impl<D: Driver> Engine<'_, D> {
             .err()
             .into_iter()
             .collect();
-        failures.extend(remove_all(&session, targets));
+        failures.extend(self.remove_unshared(&session, network, targets));
         Error::all(failures).map_or(Ok(()), Err)
+    }
+
+    /// Removes what no other network relies on: one of CNI's may be on the same bridge.
+    fn remove_unshared(
+        &self,
+        session: &Session,
+        network: &NetworkName,
+        targets: &[Target],
+    ) -> Vec<Error> {
+        let others = match SharedNote::of_others(session.state(), self.driver.name(), network) {
+            Ok(others) => others,
+            Err(failure) => return vec![failure],
+        };
+        let mut targets = targets.to_vec();
+        targets.retain_mut(|target| !is_shared_by(target, &others));
+        let removed = targets.iter().map(|target| remove(session, target, None));
+        removed.filter_map(Result::err).collect()
     }
 
     /// Keeps the network from being removed while an attachment joins it.
@@ -114,9 +131,4 @@ fn is_shared_by(target: &mut Target, others: &[SharedNote]) -> bool {
         }
         other => others.iter().any(|note| note.targets.contains(other)),
     }
-}
-
-fn remove_all(session: &Session, targets: &[Target]) -> Vec<Error> {
-    let removed = targets.iter().map(|target| remove(session, target, None));
-    removed.filter_map(Result::err).collect()
 }

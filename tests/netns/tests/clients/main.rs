@@ -1,8 +1,10 @@
 //! Real container runtimes over our binaries, each in a host of its own: containerd through its CRI, podman with its CNI
-//! backend, and dockerd beside us with its default settings.
+//! backend, and dockerd,
+//! beside us with its default settings and with our drivers for its networks.
 
 mod containerd;
 mod docker;
+mod docker_host;
 mod docker_networks;
 mod machine;
 mod podman;
