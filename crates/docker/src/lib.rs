@@ -53,7 +53,7 @@ pub enum ServeError {
 
 /// The whole of `<binary> serve`: the command line, the driver that `make` makes of it, and serving.
 ///
-/// Exit status 0 after SIGTERM, SIGINT or `--help`, 2 with the reason on stderr where it could not start.
+/// Exit status 0 after SIGTERM, SIGINT or `--help`, 1 with the reason on stderr where it could not start.
 pub fn main(
     program: Program,
     make: impl FnOnce(&Arguments) -> Result<Arc<dyn Protocol>, String>,
@@ -86,5 +86,5 @@ pub fn serve(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> ExitCode {
 fn fail(name: &str, failure: &dyn std::fmt::Display) -> ExitCode {
     // Nobody is left to tell that stderr is closed.
     let _ = writeln!(io::stderr(), "{name} serve: {failure}");
-    ExitCode::from(2)
+    ExitCode::FAILURE
 }
