@@ -37,10 +37,6 @@ pub(crate) fn run(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> Result<
     log::install();
     allow_descriptors();
     let failed = |what| move |cause| ServeError::Io { what, cause };
-    let (_listener, socket) = Listener::obtain(arguments.socket())?;
-    socket
-        .set_nonblocking(true)
-        .map_err(failed("make the socket nonblocking"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(CALLS_AT_ONCE)
@@ -48,8 +44,13 @@ pub(crate) fn run(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> Result<
         .build()
         .map_err(failed("start the event loop"))?;
     runtime.block_on(async {
-        let socket = UnixListener::from_std(socket).map_err(failed("watch the socket"))?;
+        // Before anybody can see that we are there, and so that we end as told.
         let mut stop = Stop::new().map_err(failed("watch for signals"))?;
+        let (_listener, socket) = Listener::obtain(arguments.socket())?;
+        socket
+            .set_nonblocking(true)
+            .map_err(failed("make the socket nonblocking"))?;
+        let socket = UnixListener::from_std(socket).map_err(failed("watch the socket"))?;
         tracing::info!(socket = %arguments.socket().display(), "serving");
         accept(&socket, &protocol, &mut stop).await;
         Ok(())

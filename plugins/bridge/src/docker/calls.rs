@@ -57,6 +57,12 @@ impl NetworkDriver for DockerBridge {
         let network = self.network(&request.of.network)?;
         let asked = Asked::parse(&request.interface)?;
         network.make_room(&request.of.endpoint, &asked.addresses)?;
+        let _turn = network.turn(&request.of.endpoint);
+        let known = network.endpoints().contains_key(&request.of.endpoint);
+        if known {
+            // An answer that was lost; what it was about may be another address by now.
+            network.remove(&request.of.endpoint).map_err(refusal)?;
+        }
         let mac = network
             .attach(&request.of.endpoint, &asked)
             .map_err(refusal)?;
@@ -73,7 +79,10 @@ impl NetworkDriver for DockerBridge {
 
     fn delete_endpoint(&self, of: &OfEndpoint) -> Result<(), Refusal> {
         match self.find(&of.network) {
-            Some(network) => network.remove(&of.endpoint).map_err(refusal),
+            Some(network) => {
+                let _turn = network.turn(&of.endpoint);
+                network.remove(&of.endpoint).map_err(refusal)
+            }
             None => Ok(()),
         }
     }
@@ -100,6 +109,7 @@ impl NetworkDriver for DockerBridge {
 
     fn join(&self, join: &Join) -> Result<Joined, Refusal> {
         let network = self.network(&join.of.network)?;
+        let _turn = network.turn(&join.of.endpoint);
         let sandbox = PathBuf::from(&join.sandbox);
         let known = network.endpoints().contains_key(&join.of.endpoint);
         if known {
@@ -117,6 +127,7 @@ impl NetworkDriver for DockerBridge {
         let Some(network) = self.find(&of.network) else {
             return Ok(());
         };
+        let _turn = network.turn(&of.endpoint);
         if let Some(endpoint) = network.endpoints().get_mut(&of.endpoint) {
             endpoint.sandbox = None;
         }
@@ -128,12 +139,16 @@ impl NetworkDriver for DockerBridge {
         let mut asked = bindings(&request.options)?;
         asked.sort_unstable();
         asked.dedup();
+        let _turn = network.turn(&request.of.endpoint);
         network.publish(&request.of, asked)
     }
 
     fn revoke(&self, of: &OfEndpoint) -> Result<(), Refusal> {
         match self.find(&of.network) {
-            Some(network) => network.revoke(&of.endpoint).map_err(refusal),
+            Some(network) => {
+                let _turn = network.turn(&of.endpoint);
+                network.revoke(&of.endpoint).map_err(refusal)
+            }
             None => Ok(()),
         }
     }
@@ -207,6 +222,7 @@ impl Network {
         }
         for id in dead {
             tracing::warn!("endpoint {id} has died without a word: its address is another's now");
+            let _turn = self.turn(&id);
             self.remove(&id).map_err(refusal)?;
         }
         Ok(())
@@ -220,6 +236,11 @@ impl Network {
         let dead: Vec<ContainerId> = dead.map(|(id, _)| id.clone()).collect();
         drop(endpoints);
         for id in dead {
+            let _turn = self.turn(&id);
+            // Its own call may have come in between.
+            if !self.endpoints().get(&id).is_some_and(is_dead) {
+                continue;
+            }
             tracing::warn!("endpoint {id} has died without a word: taken away");
             if let Err(failure) = self.remove(&id) {
                 tracing::error!("{failure}");

@@ -14,6 +14,7 @@ use wharfline_core::plan::{NsRef, Op, Target};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
 use wharfline_docker::Refusal;
+use wharfline_kernel::hash::stable_hash;
 use wharfline_spec::docker::network::{CreateNetwork, OfNetwork};
 use wharfline_spec::names::{ContainerId, NetworkName};
 
@@ -42,9 +43,30 @@ pub(crate) struct Network {
     /// Whether the bridge was there before.
     adopted: bool,
     endpoints: Mutex<HashMap<ContainerId, Endpoint>>,
+    turns: Vec<Mutex<()>>,
 }
 
+/// Locks of a network's endpoints, who share them by their hash: none must be kept for each.
+const TURNS: usize = 256;
+
 impl Network {
+    fn new(docker: DockerNetwork, adopted: bool) -> Self {
+        Self {
+            docker,
+            adopted,
+            endpoints: Mutex::default(),
+            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// One call after another for an endpoint: what is dead may be taken away while dockerd speaks of it. Who has a turn
+    /// must not ask for another's.
+    pub(crate) fn turn(&self, endpoint: &ContainerId) -> MutexGuard<'_, ()> {
+        let hash = stable_hash(&[endpoint.as_str().as_bytes()]);
+        let turn = &self.turns[hash as usize % TURNS];
+        turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Its endpoints.
     pub(crate) fn endpoints(&self) -> MutexGuard<'_, HashMap<ContainerId, Endpoint>> {
         // A panic leaves a map whole: entries are put in and taken out at once.
@@ -134,11 +156,7 @@ impl DockerBridge {
         let adopted = bridge.is_some();
         self.store.keep(&Kept { request, adopted })?;
         let id = docker.id.clone();
-        let network = Network {
-            docker,
-            adopted,
-            endpoints: Mutex::default(),
-        };
+        let network = Network::new(docker, adopted);
         match lay(&network) {
             Ok(()) => Ok(network),
             Err(mut failure) => {
@@ -158,6 +176,7 @@ impl DockerBridge {
         // dockerd has none left by now; what is there was left over by a crash.
         let left: Vec<ContainerId> = network.endpoints().keys().cloned().collect();
         for endpoint in left {
+            let _turn = network.turn(&endpoint);
             network.remove(&endpoint).map_err(refusal)?;
         }
         take_away(&network).map_err(refusal)?;
@@ -213,11 +232,7 @@ fn take_away(network: &Network) -> Result<(), Error> {
 }
 
 fn restored(kept: &Kept) -> Result<Network, Refusal> {
-    let network = Network {
-        docker: DockerNetwork::parse(&kept.request)?,
-        adopted: kept.adopted,
-        endpoints: Mutex::default(),
-    };
+    let network = Network::new(DockerNetwork::parse(&kept.request)?, kept.adopted);
     if let Err(failure) = lay(&network) {
         // Endpoints make sure of the bridge once more.
         tracing::warn!("network {}: {failure}", network.docker.id);
