@@ -1,7 +1,7 @@
 //! Elements: what is written is what `nft list` shows, what is read back is what was written, and who owns it.
 
 use nix::errno::Errno;
-use wharfline_kernel::nft::{Conditions, Element, Nft, Protocol, Table, Tag};
+use wharfline_kernel::nft::{Boundary, Conditions, Element, Nft, Protocol, Table, Tag};
 
 use crate::lab::{address, become_host, laid, published, run, tag};
 
@@ -59,18 +59,61 @@ fn one_of_each() -> Vec<Element> {
             ifname: "fifteen-letters".into(),
         },
     ]
+    .into_iter()
+    .chain(boundaries().map(Element::Boundary))
+    .collect()
 }
 
-fn both() -> Nft {
+fn boundaries() -> impl Iterator<Item = Boundary> {
+    let ifname = || "wh-network".to_owned();
+    let of_family = move |ipv6| {
+        let to = if ipv6 { "[fd88::2]:80" } else { "10.88.0.2:80" };
+        let source = if ipv6 { "2001:db8::9" } else { "192.0.2.9" };
+        [
+            Boundary::Protected {
+                ifname: ifname(),
+                ipv6,
+            },
+            Boundary::Routed {
+                ifname: ifname(),
+                ipv6,
+            },
+            Boundary::Open {
+                protocol: Protocol::Sctp,
+                to: address(to),
+            },
+            Boundary::Source {
+                ifname: ifname(),
+                source: source.parse().expect("an address"),
+            },
+        ]
+    };
+    let of_both = [
+        Boundary::Network { ifname: ifname() },
+        Boundary::Secluded { ifname: ifname() },
+        Boundary::Internal { ifname: ifname() },
+        Boundary::Trusted {
+            from: "eth0".into(),
+            ifname: ifname(),
+        },
+    ];
+    of_both
+        .into_iter()
+        .chain([false, true].into_iter().flat_map(of_family))
+}
+
+fn all() -> Nft {
     let mut nft = laid();
-    assert_eq!(nft.lay(&Table::Bridge, &[]), Ok(true));
+    for table in [Table::Bridge, Table::Boundary] {
+        assert_eq!(nft.lay(&table, &[]), Ok(true));
+    }
     nft
 }
 
 #[test]
 fn nft_lists_every_element_as_our_messages_name_it() {
     become_host();
-    let mut nft = both();
+    let mut nft = all();
     let tag = tag("a");
     for element in one_of_each() {
         nft.create(std::slice::from_ref(&element), &tag)
@@ -102,13 +145,15 @@ fn nft_lists_every_element_as_our_messages_name_it() {
 #[test]
 fn what_a_dump_and_a_look_up_read_is_what_was_written() {
     become_host();
-    let mut nft = both();
+    let mut nft = all();
     let elements = one_of_each();
     assert_eq!(nft.missing(&elements), Ok(elements.clone()));
     nft.create(&elements, &tag("a")).expect("created");
     assert_eq!(nft.missing(&elements), Ok(vec![]));
     let mut dumped = nft.dump(&Table::Main).expect("a dump");
-    dumped.extend(nft.dump(&Table::Bridge).expect("a dump"));
+    for table in [Table::Bridge, Table::Boundary] {
+        dumped.extend(nft.dump(&table).expect("a dump"));
+    }
     let mut expected: Vec<_> = elements
         .iter()
         .map(|element| match element {
@@ -128,6 +173,7 @@ fn what_a_dump_and_a_look_up_read_is_what_was_written() {
     nft.delete(&elements, Some(&tag("a"))).expect("deleted");
     assert_eq!(nft.dump(&Table::Main), Ok(vec![]));
     assert_eq!(nft.dump(&Table::Bridge), Ok(vec![]));
+    assert_eq!(nft.dump(&Table::Boundary), Ok(vec![]));
 }
 
 #[test]
