@@ -44,7 +44,7 @@ pub(crate) fn start_dockerd(machine: &Machine, options: &[&str]) -> Process {
 #[test]
 fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
     let machine = Machine::boot();
-    let _dockerd = start_dockerd(&machine);
+    let _dockerd = start_dockerd(&machine, &[]);
     let wharf = ours().directory().join("wharf").display().to_string();
     let wharf = |words: &[&str]| machine.run(&[&[wharf.as_str(), "image"], words].concat());
     let id = || docker(&machine, &["image", "inspect", "-f", "{{.Id}}", IMAGE]);
