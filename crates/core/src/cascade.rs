@@ -19,10 +19,11 @@ use wharfline_spec::names::IfName;
 use crate::attachment::{bridge_mac, derived_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{Lock, Mode};
+use crate::outcome::{or_absent, vanished};
 use crate::plan::{NsRef, Overflow, Veth};
 use crate::session::Session;
 use crate::state;
-use crate::undo::{Undo, or_absent};
+use crate::undo::Undo;
 
 /// Highest port number of a bridge (net/bridge/br_private.h: BR_MAX_PORTS, of which 0 is never given).
 pub const LAST_PORT: u16 = 1023;
@@ -190,7 +191,7 @@ impl Members<'_> {
     fn look_after(&self, number: u32, veth: &Veth) -> Result<()> {
         let host_end = &veth.host_end;
         let link = self.session.link(NsRef::Host, host_end)?;
-        let link = link.ok_or_else(|| crate::perform::vanished(host_end))?;
+        let link = link.ok_or_else(|| vanished(host_end))?;
         // A veth's lower link is its other end: the container need not be asked for it.
         if let Some(index) = link.lower {
             self.session
@@ -296,7 +297,7 @@ impl Members<'_> {
         }
         let before = self
             .find(number - 1)?
-            .ok_or_else(|| crate::perform::vanished(&member_name(self.bridge, number - 1)))?;
+            .ok_or_else(|| vanished(&member_name(self.bridge, number - 1)))?;
         let member = self.create_member(number, &before)?;
         if let Err(failure) = self.create_cascade(number, &before, &member) {
             // A member without a way to the others would swallow every endpoint put on it.
@@ -322,7 +323,7 @@ impl Members<'_> {
         let member = self
             .session
             .link(NsRef::Host, &name)?
-            .ok_or_else(|| crate::perform::vanished(&name))?;
+            .ok_or_else(|| vanished(&name))?;
         // It only carries frames: an address of its own would answer for the host a second time.
         let key = format!("net/ipv6/conf/{name}/disable_ipv6");
         self.session.ensure_sysctl(NsRef::Host, &key, "1", true)?;

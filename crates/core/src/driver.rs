@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 
 use macaddr::MacAddr6;
-use wharfline_kernel::NetnsId;
 use wharfline_kernel::nft::Element;
 use wharfline_spec::cni::CniResult;
 
@@ -30,15 +29,6 @@ pub struct Endpoint<'a> {
     pub previous: Option<&'a CniResult>,
     /// How often a derived name was found taken by somebody else's link.
     pub salt: u8,
-}
-
-/// Who a namespace is, and what may be used of it later.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sandbox {
-    /// Its path.
-    pub path: PathBuf,
-    /// Its identity.
-    pub id: NetnsId,
 }
 
 /// A kind of attachment: how it is planned, found again and torn down.

@@ -10,6 +10,7 @@
 //! record, state, lock, former      the index under /run, and who may change it
 //! uninstall       what stays after the last container, and taking it away
 //! tables, cascade, vlan_gateway    shared things: our nftables tables, further bridges, a foot in a VLAN
+//! vouched         which of our tables need not be looked at again
 //! publish         what published ports consist of, and who has one already
 //! passage         other firewalls that drop what we forward
 //! ```
@@ -24,9 +25,11 @@ mod former;
 pub mod ipam;
 pub mod lock;
 mod mac;
+mod outcome;
 pub mod passage;
 mod perform;
 pub mod plan;
+mod port_vlan;
 pub mod publish;
 pub mod record;
 mod remove;

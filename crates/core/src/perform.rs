@@ -5,18 +5,19 @@
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use wharfline_kernel::bridge_port::PortVlan;
 use wharfline_kernel::link::NewBridge;
 use wharfline_kernel::nft::{Element, Tag};
 use wharfline_kernel::{KernelError, announce, sysctl};
-use wharfline_spec::names::{IfName, VlanId};
+use wharfline_spec::names::IfName;
 
 use crate::attachment::AttachmentKey;
 use crate::cascade;
 use crate::error::{Error, ErrorKind, Result};
 use crate::evict::evict;
+use crate::outcome::{or_present, vanished};
 use crate::passage;
 use crate::plan::{Bridge, NsRef, Op, Port};
+use crate::port_vlan::set_vlans;
 use crate::session::Session;
 use crate::tables;
 use crate::undo::Undo;
@@ -24,9 +25,6 @@ use crate::vlan_gateway;
 
 /// How long IPv6 duplicate detection may take: one probe a second (RFC 4862, RetransTimer), and slack.
 const DUPLICATE_DETECTION_DEADLINE: Duration = Duration::from_secs(5);
-
-/// The VLAN that the kernel puts each new port in.
-pub(crate) const DEFAULT_VLAN: u32 = 1;
 
 /// Does `op` in `ns`; what it made is undone by the value returned.
 pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op) -> Result<Undo> {
@@ -131,13 +129,6 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
 /// What several attachments rely on is not undone with one of them; the network's last one takes it along.
 fn shared(done: Result<()>) -> Result<Undo> {
     done.map(|()| Undo::Nothing)
-}
-
-pub(crate) fn or_present(done: wharfline_kernel::Result<()>) -> Result<()> {
-    match done {
-        Err(e) if !e.is_present() => Err(e.into()),
-        _ => Ok(()),
-    }
 }
 
 fn create_elements(session: &Session, tag: Tag, elements: &[Element]) -> Result<Undo> {
@@ -251,13 +242,6 @@ fn no_vlan_filtering(bridge: &IfName) -> Error {
     )
 }
 
-pub(crate) fn vanished(link: &IfName) -> Error {
-    Error::new(
-        ErrorKind::Busy,
-        format!("link {link} vanished while it was being set up"),
-    )
-}
-
 /// What becomes of another IPv4 subnet of a bridge.
 #[derive(Clone, Copy)]
 struct InTheWay {
@@ -338,38 +322,4 @@ fn set_port(session: &Session, port: &Port) -> Result<()> {
             .set_bridge_port(index, port.hairpin, port.isolated)?;
     }
     set_vlans(session, index, port)
-}
-
-/// A port with VLANs of its own leaves VLAN 1, unless it is to stay (`preserveDefaultVlan`).
-pub(crate) fn set_vlans(session: &Session, index: u32, port: &Port) -> Result<()> {
-    if !port.has_vlans() {
-        return Ok(());
-    }
-    for vlan in wanted_vlans(port) {
-        session.host().add_port_vlan(index, vlan, false)?;
-    }
-    let default =
-        VlanId::new(DEFAULT_VLAN).map_err(|e| Error::new(ErrorKind::Bug, e.to_string()))?;
-    let asked_for = port.native_vlan == Some(default) || port.trunk.contains(&default);
-    if port.keep_default_vlan || asked_for {
-        return Ok(());
-    }
-    match session.host().delete_port_vlan(index, default) {
-        Err(e) if !e.is_absent() => Err(e.into()),
-        _ => Ok(()),
-    }
-}
-
-/// The VLANs that a port is to carry, its native one included.
-pub(crate) fn wanted_vlans(port: &Port) -> Vec<PortVlan> {
-    let native = port.native_vlan.map(|id| PortVlan { id, native: true });
-    let tagged = port
-        .trunk
-        .iter()
-        .filter(|id| Some(**id) != port.native_vlan)
-        .map(|id| PortVlan {
-            id: *id,
-            native: false,
-        });
-    native.into_iter().chain(tagged).collect()
 }

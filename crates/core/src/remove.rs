@@ -8,10 +8,11 @@ use wharfline_spec::names::IfName;
 
 use crate::cascade;
 use crate::error::Result;
+use crate::outcome::or_absent;
 use crate::plan::{NsRef, Target};
 use crate::session::Session;
 use crate::tables;
-use crate::undo::{delete_link, detach, or_absent, with_link};
+use crate::undo::{delete_link, detach, with_link};
 
 /// Whose elements may go. The plugins of a chain put the same mark on what they make for one attachment, so that the
 /// mark alone does not tell one's from another's.

@@ -4,7 +4,7 @@
 
 use std::cell::{OnceCell, RefCell, RefMut};
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wharfline_kernel::link::{Link, LinkKey};
 use wharfline_kernel::netns;
@@ -12,11 +12,19 @@ use wharfline_kernel::nft::{Nft, Table, Vouched};
 use wharfline_kernel::{KernelError, Netns, NetnsId, RouteSocket, sysctl};
 use wharfline_spec::names::IfName;
 
-use crate::driver::Sandbox;
 use crate::error::{Error, ErrorKind, Result};
 use crate::former;
 use crate::plan::NsRef;
 use crate::state::HostState;
+
+/// Which namespace was entered: what a record keeps of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its identity.
+    pub id: NetnsId,
+}
 
 /// Everything that one verb holds open.
 pub struct Session {

@@ -12,6 +12,7 @@ use wharfline_kernel::route::IpRoute;
 use wharfline_spec::names::IfName;
 
 use crate::error::Result;
+use crate::outcome::or_absent;
 use crate::plan::NsRef;
 use crate::session::Session;
 
@@ -122,12 +123,5 @@ pub(crate) fn with_link(
     match session.link(ns, link)? {
         Some(found) => or_absent(work(session.socket(ns)?, found.index)),
         None => Ok(()),
-    }
-}
-
-pub(crate) fn or_absent(done: wharfline_kernel::Result<()>) -> Result<()> {
-    match done {
-        Err(e) if !e.is_absent() => Err(e.into()),
-        _ => Ok(()),
     }
 }

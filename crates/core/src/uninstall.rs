@@ -15,11 +15,11 @@ use wharfline_spec::names::IfName;
 use crate::attachment::bridge_mac;
 use crate::error::{Error, ErrorKind, Result};
 use crate::former;
+use crate::outcome::or_absent;
 use crate::plan::NsRef;
 use crate::record::Record;
 use crate::session::Session;
 use crate::tables;
-use crate::undo::or_absent;
 
 /// One thing of ours that is left on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use wharfline_spec::names::IfName;
 
 use crate::cascade::member_name;
 use crate::error::Result;
-use crate::perform::wanted_vlans;
 use crate::plan::{Bridge, NsRef, Op, Port, Veth};
+use crate::port_vlan::wanted_vlans;
 use crate::session::Session;
 
 /// The table that a route is in unless it says another (rt_tables: main).

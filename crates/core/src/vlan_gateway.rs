@@ -8,8 +8,9 @@ use wharfline_spec::names::IfName;
 
 use crate::attachment::{bridge_mac, derived_name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::perform::{set_vlans, vanished};
+use crate::outcome::{or_present, vanished};
 use crate::plan::{NsRef, Op, Port};
+use crate::port_vlan::set_vlans;
 use crate::session::Session;
 
 /// The bridge's end of the pair whose host end is `gateway`.
@@ -65,5 +66,5 @@ fn create(session: &Session, bridge: &IfName, gateway: &IfName) -> Result<()> {
         peer_netns: None,
         mtu: bridge.mtu,
     });
-    crate::perform::or_present(created)
+    or_present(created)
 }

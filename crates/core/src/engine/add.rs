@@ -8,11 +8,11 @@ use wharfline_spec::names::IfName;
 
 use super::{Attach, Engine, endpoint};
 use crate::attachment::AttachmentKey;
-use crate::driver::{Driver, Endpoint, Sandbox};
+use crate::driver::{Driver, Endpoint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{NsRef, Op, Plan, Veth};
 use crate::record::{Record, SandboxId};
-use crate::session::Session;
+use crate::session::{Sandbox, Session};
 use crate::tables;
 use crate::transaction::Transaction;
 use crate::vouched;
