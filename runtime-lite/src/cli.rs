@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use container::{
-    Attach, Connection, Container, Create, Exec, Files, Health, Kill, Rm, Run, Start, Stop, Usage,
+    Attach, Connection, Container, Create, Exec, Files, Health, Kill, Rm, Run, Start, Stop, Update,
+    Usage,
 };
-pub(crate) use network::{Create as CreateNetwork, Network};
-pub(crate) use observe::{Inspect, Logs, Ps};
+pub(crate) use network::{Connect, Create as CreateNetwork, Network};
+pub(crate) use observe::{Cp, Events, Inspect, Logs, Ps, Stats, Top};
 
 use crate::home;
 
@@ -92,6 +93,21 @@ pub(crate) enum Command {
     Logs(Logs),
     /// Show the published ports of a container.
     Port { container: String },
+    /// Show the processes of a container.
+    Top(Top),
+    /// Show what containers use.
+    Stats(Stats),
+    /// Show what happens to containers.
+    Events(Events),
+    /// Copy files between a container and the host.
+    Cp(Cp),
+    /// Change containers' limits and restart policies.
+    Update(Update),
+    /// Start the containers that a reboot or a crash ended, by their restart policies.
+    Restore,
+    /// Show and remove volumes.
+    #[command(subcommand)]
+    Volume(Volume),
     /// Make, show, test and remove networks.
     #[command(subcommand, visible_alias = "net")]
     Network(Network),
@@ -116,6 +132,18 @@ pub(crate) struct Json {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `wharf volume`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Volume {
+    /// List volumes, and the containers that mount them.
+    Ls(Json),
+    /// Remove volumes that no container mounts, with all that is in them.
+    Rm {
+        #[arg(required = true)]
+        volumes: Vec<String>,
+    },
 }
 
 /// `wharf gc`.

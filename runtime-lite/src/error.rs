@@ -99,6 +99,8 @@ pub(crate) enum Error {
         own: PathBuf,
         conf: PathBuf,
     },
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected { container: String, network: String },
     #[error("network {name} exists already: {}", path.display())]
     NetworkExists { name: String, path: PathBuf },
     #[error("network {name} is not wharf's to remove: it comes from {}", path.display())]
@@ -126,6 +128,17 @@ pub(crate) enum Error {
     StatusFailed(usize),
     #[error("{0} of the things to clean could not be cleaned")]
     Uncleaned(usize),
+    #[error(
+        "there are containers and volumes left: {}; remove them first (`wharf rm`, `wharf volume rm`)", .0.join(", ")
+    )]
+    StillThere(Vec<String>),
+    #[error("volume {name} is used by {}", containers.join(", "))]
+    VolumeInUse {
+        name: String,
+        containers: Vec<String>,
+    },
+    #[error("there is no volume {0:?}")]
+    NoSuchVolume(String),
     #[error("still in use: {}; end these containers first", .0.join(", "))]
     StillUsed(Vec<String>),
     #[error("a thread of wharf stopped")]

@@ -9,8 +9,10 @@ mod capabilities;
 mod cli;
 mod connection;
 mod container;
+mod copy;
 mod error;
 mod etc;
+mod events;
 mod exec;
 mod format;
 mod gc;
@@ -27,6 +29,7 @@ mod output;
 mod ports;
 mod ps;
 mod remove;
+mod restore;
 mod run;
 mod seccomp;
 mod session;
@@ -39,6 +42,8 @@ mod stop;
 mod turn;
 mod uninstall;
 mod units;
+mod update;
+mod usage;
 mod volume;
 mod wish;
 
@@ -46,14 +51,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, CreateNetwork, Network};
+use cli::{Cli, Command, CreateNetwork, Network, Volume};
 use error::{Error, Result};
 use home::Home;
 
 fn main() -> ExitCode {
     let Cli { places, command } = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return wrong_use(&error),
     };
     let home = Home::new(
         places.run_dir,
@@ -71,7 +76,7 @@ fn main() -> ExitCode {
 }
 
 /// Help and version on stdout with success; a wrong use on stderr with 2, or 125 where the status is a container's.
-fn usage(error: &clap::Error) -> ExitCode {
+fn wrong_use(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     let word = std::env::args().nth(1).unwrap_or_default();
     let runs = matches!(word.as_str(), "run" | "create" | "exec");
@@ -114,6 +119,14 @@ fn plain(home: &Home, command: Command) -> Result<()> {
         Command::Rename { container, name } => stop::rename(home, &container, &name),
         Command::Logs(wanted) => logs::logs(home, &wanted),
         Command::Port { container } => ps::port(home, &container),
+        Command::Top(wanted) => usage::top(home, &wanted),
+        Command::Stats(wanted) => usage::stats(home, &wanted),
+        Command::Events(wanted) => events::events(home, &wanted),
+        Command::Cp(wanted) => copy::cp(home, &wanted),
+        Command::Update(wanted) => update::update(home, &wanted),
+        Command::Restore => restore::restore(home),
+        Command::Volume(Volume::Ls(output)) => volume::ls(home, output.json),
+        Command::Volume(Volume::Rm { volumes }) => volume::rm(home, &volumes),
         Command::Network(command) => network_command(home, command),
         Command::Gc(wanted) => gc::gc(home, &wanted),
         Command::Uninstall(wanted) => uninstall::uninstall(home, wanted.dry_run),
@@ -132,6 +145,10 @@ fn network_command(home: &Home, command: Network) -> Result<()> {
         Network::Ls(output) => network::ls(home, output.json),
         Network::Inspect { network, output } => network::inspect::show(home, &network, output.json),
         Network::Rm { network } => network::remove::rm(home, &network),
+        Network::Connect(wanted) => network::connect::connect(home, &wanted),
+        Network::Disconnect { network, container } => {
+            network::connect::disconnect(home, &network, &container)
+        }
         Network::Status { network, output } => {
             network::probe::status(home, network.as_deref(), output.json)
         }

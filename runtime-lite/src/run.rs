@@ -208,7 +208,7 @@ impl Job<'_> {
         });
         let (cleared, mut failed) = cleared;
         // `wharf gc` or `wharf rm` may have been quicker.
-        if let Ok(Some(_claim)) = settle::claim_dead(self.folder) {
+        if let Ok(Some(_claim)) = settle::claim_ended(self.folder, &self.about.name) {
             if !cleared {
                 failed.extend(crate::shim::delete(self.folder).err());
             }
@@ -222,7 +222,7 @@ impl Job<'_> {
         let Ok(_turn) = turn::shared(self.home) else {
             return;
         };
-        if let Ok(Some(_claim)) = settle::claim_dead(self.folder) {
+        if let Ok(Some(_claim)) = settle::claim_ended(self.folder, &self.about.name) {
             tell(remove::container(
                 self.home,
                 self.about,

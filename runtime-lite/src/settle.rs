@@ -134,7 +134,7 @@ pub(crate) fn settle(home: &Home, id: &str) -> Result<()> {
         true => turn::exclusive(home)?,
         false => turn::shared(home)?,
     };
-    let Some(_claim) = claim_dead(&folder)? else {
+    let Some(_claim) = claim_ended(&folder, id)? else {
         return Ok(());
     };
     match put_away(home, &about, &folder, Left::Everything)
@@ -153,5 +153,17 @@ pub(crate) fn claim_dead(folder: &Folder) -> Result<Option<Claim>> {
         return Ok(None);
     };
     let shim = claim.other_held_by(Holder::Shim).map_err(locked())?;
+    Ok(shim.is_none().then_some(claim))
+}
+
+/// The same, waiting for another `wharf` that works on the container; `None` also if it is gone by then.
+pub(crate) fn claim_ended(folder: &Folder, name: &str) -> Result<Option<Claim>> {
+    let claim = match folder.claim(name) {
+        Err(Error::NoSuchContainer(_)) => return Ok(None),
+        _ if !folder.path().exists() => return Ok(None),
+        other => other?,
+    };
+    let shim = claim.other_held_by(Holder::Shim);
+    let shim = shim.map_err(Error::file("ask for the lock of", folder.path()))?;
     Ok(shim.is_none().then_some(claim))
 }

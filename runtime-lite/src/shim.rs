@@ -210,9 +210,14 @@ impl AsFd for Control {
 
 /// Ends what is left of a container without a shim: processes, control groups, libcontainer's files.
 pub(crate) fn delete(folder: &Folder) -> Result<()> {
+    helper("delete", folder)
+}
+
+/// Has the shim's binary do something to a container's control groups that needs no running shim.
+pub(crate) fn helper(verb: &str, folder: &Folder) -> Result<()> {
     let binary = binary();
     let done = Command::new(&binary)
-        .arg("delete")
+        .arg(verb)
         .arg(folder.path())
         .stdin(Stdio::null())
         .output()

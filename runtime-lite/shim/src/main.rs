@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use error::ShimError;
 
-const USAGE: &str = "usage: wharf-shim run DIR SETTLER | wharf-shim exec DIR | wharf-shim delete DIR\n\
+const USAGE: &str = "usage: wharf-shim run DIR SETTLER | wharf-shim exec DIR | wharf-shim delete DIR | wharf-shim limit DIR\n\
     wharf starts this program by itself; see `wharf run --help`.\n";
 
 fn main() -> ExitCode {
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         ["run", dir, settler] => supervise::run(&PathBuf::from(dir), Path::new(settler)),
         ["exec", dir] => exec::serve(Path::new(dir)),
         ["delete", dir] => runtime::delete(Path::new(dir)),
+        ["limit", dir] => runtime::limit(Path::new(dir)),
         _ => {
             say(USAGE);
             return ExitCode::from(2);

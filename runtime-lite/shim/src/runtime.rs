@@ -6,7 +6,9 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use libcgroups::common::{CgroupConfig, CgroupManager, create_cgroup_manager};
+use libcgroups::common::{
+    AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
+};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
@@ -186,18 +188,49 @@ fn remove_cgroups(dir: &Path) -> Result<()> {
     let Some(path) = cgroups_path(dir) else {
         return Ok(());
     };
+    manager(dir, &path)?
+        .remove()
+        .map_err(|source| ShimError::Cgroup {
+            doing: "remove",
+            path,
+            source: Box::new(source),
+        })
+}
+
+/// Makes the running container's control groups what its bundle says now, but for its devices, which do not change.
+pub(crate) fn limit(dir: &Path) -> Result<()> {
+    let spec = Spec::load(dir.join(file::BUNDLE))
+        .map_err(|cause| refused("read the bundle")(cause.into()))?;
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().clone());
+    let (Some(path), Some(mut resources)) = (cgroups_path(dir), resources) else {
+        return Ok(());
+    };
+    resources.set_devices(None);
+    let wanted = ControllerOpt {
+        resources: &resources,
+        disable_oom_killer: false,
+        oom_score_adj: None,
+        freezer_state: None,
+    };
+    manager(dir, &path)?
+        .apply(&wanted)
+        .map_err(|source| ShimError::Cgroup {
+            doing: "set the limits of",
+            path,
+            source: Box::new(source),
+        })
+}
+
+fn manager(dir: &Path, path: &Path) -> Result<AnyCgroupManager> {
     let config = CgroupConfig {
-        cgroup_path: path.clone(),
+        cgroup_path: path.to_owned(),
         systemd_cgroup: false,
         container_name: container_id(dir),
     };
-    let manager = create_cgroup_manager(config).map_err(|source| ShimError::CgroupSetup {
-        path: path.clone(),
+    create_cgroup_manager(config).map_err(|source| ShimError::CgroupSetup {
+        path: path.to_owned(),
         source,
-    })?;
-    manager.remove().map_err(|source| ShimError::Cgroup {
-        path,
-        source: Box::new(source),
     })
 }
 

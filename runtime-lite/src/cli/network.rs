@@ -24,6 +24,10 @@ pub(crate) enum Network {
     },
     /// Remove a network that wharf made.
     Rm { network: String },
+    /// Attach a container to a further network; at once if it runs.
+    Connect(Connect),
+    /// Detach a container from a network; at once if it runs.
+    Disconnect { network: String, container: String },
     /// Ask the plugins whether a network (or each) can take containers: STATUS.
     Status {
         network: Option<String>,
@@ -74,4 +78,12 @@ pub(crate) struct Create {
     /// Take over a CNI configuration list, of any plugins.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "subnet", "gateway", "ipv6", "bridge", "mtu", "internal", "isolated"])]
     pub(crate) from: Option<PathBuf>,
+}
+
+/// `wharf network connect`.
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// As for `--network` of `wharf run`: NAME[:ip=ADDRESS,mac=MAC,ifname=INTERFACE].
+    pub(crate) network: String,
+    pub(crate) container: String,
 }
