@@ -45,6 +45,7 @@ pub fn tell(run: &Path, container: &str, action: &str, detail: &str) {
     };
     line.push(b'\n');
     let path = run.join(FILE);
+    let _ = fs::create_dir_all(run);
     let opened = OpenOptions::new().create(true).append(true).open(&path);
     let Ok(mut file) = opened else {
         return;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use wharf_protocol::{Claim, Holder, Phase};
+use wharf_protocol::{Claim, Holder, Phase, Status};
 
 use super::Folder;
 use crate::error::{Error, Result};
@@ -62,29 +62,39 @@ impl Life {
 impl Folder {
     /// Where the container is in its life.
     pub(crate) fn life(&self) -> Result<Life> {
-        let status = self.status()?;
-        let phase = status.as_ref().map(|status| status.phase);
-        if self.held(Holder::Shim)?.is_some() {
-            return Ok(match phase {
+        let mut status = self.status()?;
+        loop {
+            let holders = (self.held(Holder::Shim)?, self.held(Holder::Wharf)?);
+            let now = self.status()?;
+            // A step that was taken between the two looks would make a living container look dead.
+            if now == status {
+                return Ok(self.judge(holders, now.as_ref()));
+            }
+            status = now;
+        }
+    }
+
+    fn judge(&self, holders: (Option<i32>, Option<i32>), status: Option<&Status>) -> Life {
+        let phase = status.map(|status| status.phase);
+        match holders {
+            (Some(_), _) => match phase {
                 Some(Phase::Running) => Life::Running,
                 Some(Phase::Restarting) => Life::Restarting,
                 Some(Phase::Exited) => Life::Ending,
                 Some(Phase::Created) | None => Life::Starting,
-            });
-        }
-        if self.held(Holder::Wharf)?.is_some() {
-            return Ok(match phase {
+            },
+            (None, Some(_)) => match phase {
                 Some(Phase::Created) | None => Life::Starting,
                 Some(_) => Life::Ending,
-            });
+            },
+            (None, None) => match phase {
+                None if self.kept => Life::Created,
+                Some(Phase::Exited) if self.kept && status.is_some_and(|now| now.settled) => {
+                    Life::Exited
+                }
+                _ => Life::Dead,
+            },
         }
-        Ok(match phase {
-            None if self.kept => Life::Created,
-            Some(Phase::Exited) if self.kept && status.is_some_and(|status| status.settled) => {
-                Life::Exited
-            }
-            _ => Life::Dead,
-        })
     }
 
     fn held(&self, holder: Holder) -> Result<Option<i32>> {

@@ -56,15 +56,19 @@ fn stats_count_what_is_used() {
 fn top_lists_the_processes_and_no_others() {
     let host = Host::new();
     host.leave("c", NONE, &["sh", "-c", "sleep 1000 & sleep 1001; true"]);
-    let listed = host.wharf(&["top", "c", "--json"]).json();
-    let commands: Vec<&str> = listed
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|process| process["command"].as_str().expect("a command"))
-        .collect();
-    assert_eq!(commands.len(), 3, "{commands:?}");
-    assert!(commands.contains(&"sleep 1000"), "{commands:?}");
+    wharfline_testkit::wait_for("both to sleep", std::time::Duration::from_secs(5), || {
+        let listed = host.wharf(&["top", "c", "--json"]).json();
+        let listed = listed.as_array().expect("a list");
+        let mut commands: Vec<&str> = listed
+            .iter()
+            .map(|process| process["command"].as_str().expect("a command"))
+            .collect();
+        commands.sort_unstable();
+        match commands.as_slice() {
+            [_, "sleep 1000", "sleep 1001"] => Ok(()),
+            _ => Err(format!("{commands:?}")),
+        }
+    });
     assert!(host.wharf(&["top", "c"]).ok().contains("COMMAND"));
 }
 
