@@ -122,6 +122,11 @@ fn process(folder: &Folder, asked: &cli::Exec) -> Result<Value> {
     let mut process = bundle["process"].clone();
     process["args"] = json!(asked.command);
     process["terminal"] = asked.tty.into();
+    if asked.tty
+        && let Some(size) = session::terminal_size()
+    {
+        process["consoleSize"] = json!({"height": size.ws_row, "width": size.ws_col});
+    }
     if let Some(workdir) = &asked.workdir {
         process["cwd"] = json!(workdir);
     }

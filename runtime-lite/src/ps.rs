@@ -59,8 +59,10 @@ fn print(lines: &[Line], asked: &cli::Ps) -> Result<()> {
     Ok(())
 }
 
+type Filter = Box<dyn Fn(&Line) -> bool>;
+
 /// The `--filter` option.
-fn matching(filter: &str) -> Result<Box<dyn Fn(&Line) -> bool>> {
+fn matching(filter: &str) -> Result<Filter> {
     let refuse = || Error::BadValue {
         given: filter.to_owned(),
         rule: "is none of the filters name=, id=, status=, label=, network=",

@@ -13,7 +13,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 use wharf_protocol::{Report, Request};
 
 use crate::error::{Error, Result};
@@ -129,8 +131,9 @@ impl Viewing {
             master: None,
             last_typed: 0,
         };
-        if terminal {
-            viewing.resize();
+        if let Some(size) = terminal_size().filter(|_| terminal) {
+            // Answered before the command is started: its first look is right.
+            viewing.control.ask(&resizing(size), &[])?;
         }
         Ok(viewing)
     }
@@ -258,18 +261,13 @@ impl Viewing {
 
     /// Makes the container's terminal as large as the user's.
     fn resize(&self) {
-        let Ok(size) = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin())) else {
+        let Some(size) = terminal_size() else {
             return;
         };
+        // A size that can't be set is no reason to end.
         match &self.master {
             Some(master) => drop(tcsetwinsize(master, size)),
-            None => drop(self.control.tell(
-                &Request::Resize {
-                    rows: size.ws_row,
-                    columns: size.ws_col,
-                },
-                &[],
-            )),
+            None => drop(self.control.tell(&resizing(size), &[])),
         }
     }
 
@@ -333,6 +331,19 @@ impl Viewing {
                 }
             }
         });
+    }
+}
+
+/// The size of the user's terminal, if there is one.
+pub(crate) fn terminal_size() -> Option<Winsize> {
+    let of_stdin = || tcgetwinsize(io::stdin());
+    tcgetwinsize(io::stdout()).or_else(|_| of_stdin()).ok()
+}
+
+fn resizing(size: Winsize) -> Request {
+    Request::Resize {
+        rows: size.ws_row,
+        columns: size.ws_col,
     }
 }
 

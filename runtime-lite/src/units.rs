@@ -115,7 +115,7 @@ pub(crate) fn signal(given: &str) -> Result<i32> {
 /// A number of processors in thousandths.
 pub(crate) fn millicpus(given: &str) -> Result<u64> {
     match given.parse::<f64>() {
-        Ok(number) if number >= 0.01 && number < 1e6 => Ok((number * 1_000.0).round() as u64),
+        Ok(number) if (0.01..1e6).contains(&number) => Ok((number * 1_000.0).round() as u64),
         _ => Err(bad(given, "is not a number of processors like 0.5 or 2")),
     }
 }

@@ -30,6 +30,11 @@ pub(crate) fn of(home: &Home, asked: cli::Container, detached: bool) -> Result<W
     if asked.tty && detached && asked.rm && asked.command.is_empty() && image.command.is_empty() {
         return Err(Error::NoCommand);
     }
+    let orders = Orders {
+        restart,
+        health: health(&asked.health)?,
+        runtime: asked.runtime.map(|path| runtime(&path)).transpose()?,
+    };
     let exposed = exposed(&image, &asked.connection.expose)?;
     let connected = connection::of(home, &asked.connection, &exposed)?;
     let mounts = mounts::of(home, &asked.files, &image)?;
@@ -71,11 +76,7 @@ pub(crate) fn of(home: &Home, asked: cli::Container, detached: bool) -> Result<W
         joined: connected.joined,
         attachments: connected.attachments,
         names: names(home, &asked.connection)?,
-        orders: Orders {
-            restart,
-            health: health(&asked.health)?,
-            runtime: asked.runtime.map(|path| runtime(&path)).transpose()?,
-        },
+        orders,
     })
 }
 

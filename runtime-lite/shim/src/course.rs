@@ -5,7 +5,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use wharf_protocol::{Failure, Phase, Report, Stage, Streams, back_off, clock, process_start};
 
@@ -48,6 +48,7 @@ impl Shim {
         };
         match self.let_run(*created) {
             Ok(()) => {
+                self.started = true;
                 self.tell_maker(&Report::Started);
                 Ok(())
             }
@@ -235,7 +236,8 @@ impl Shim {
             if let Some(at) = self.sessions.iter().position(probe)
                 && let Some(pid) = self.sessions.swap_remove(at).pid
             {
-                let _ = kill(pid, Signal::SIGKILL);
+                // It leads a session of its own: what it has started goes with it.
+                let _ = killpg(pid, Signal::SIGKILL);
             }
             return self.session_ended(Owner::Probe, None);
         }

@@ -18,6 +18,7 @@ use libcontainer::seccomp::initialize_seccomp;
 use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::sys::signal::SigSet;
+use rustix::termios::{Winsize, tcsetwinsize};
 use signal_hook::consts::FORBIDDEN;
 use signal_hook::flag;
 use wharf_protocol::{Failure, Stage};
@@ -129,6 +130,7 @@ impl Executor for Payload {
             .thread_set_mask()
             .map_err(|errno| ExecutorError::Other(format!("unblock signals: {errno}")))?;
         forget_ignored_signals();
+        set_terminal_size(spec);
         if let Some(confinement) = &self.confinement
             && let Err(cause) = confinement.apply()
         {
@@ -157,6 +159,23 @@ fn forget_ignored_signals() {
             // One that can't be caught can't be ignored either.
             let _ = flag::register(number, Arc::clone(&caught));
         }
+    }
+}
+
+/// The size that the user's terminal has, before the command can ask for it.
+fn set_terminal_size(spec: &Spec) {
+    let process = spec.process().as_ref();
+    let size = process.and_then(|process| process.console_size());
+    if let Some(size) = size {
+        let cells = |count: u64| u16::try_from(count).unwrap_or(0);
+        let size = Winsize {
+            ws_row: cells(size.height()),
+            ws_col: cells(size.width()),
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // A process without a terminal needs no size.
+        let _ = tcsetwinsize(io::stdin(), size);
     }
 }
 

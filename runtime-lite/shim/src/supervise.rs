@@ -45,7 +45,7 @@ pub(crate) fn run(dir: &Path, settler: &Path) -> Result<()> {
     let mut shim = Shim::prepare(dir)?;
     shim.serve()?;
     let cleared = runtime::delete(dir);
-    if shim.peers.iter().any(|peer| peer.maker) {
+    if shim.maker_finishes() {
         drop(claim);
         return cleared;
     }
@@ -89,6 +89,8 @@ pub(super) struct Shim {
     /// The container's first process, while it is not reaped.
     pub(super) first: Option<Pid>,
     pub(super) status: Status,
+    /// Whether its command has ever run.
+    pub(super) started: bool,
     /// Who holds the container's streams; asked with the making.
     pub(super) wish: Option<wharf_protocol::Streams>,
     pub(super) streams: Option<Streams>,
@@ -137,6 +139,7 @@ impl Shim {
                 boot_id: boot_id(),
                 ..Status::default()
             },
+            started: false,
             wish: None,
             streams: None,
             sessions: Vec::new(),
@@ -146,6 +149,12 @@ impl Shim {
             running_since: Instant::now(),
             back_off: None,
         })
+    }
+
+    /// Whoever started us puts the container away if its start failed, or if the container's streams are its own.
+    fn maker_finishes(&self) -> bool {
+        let own = matches!(self.wish, Some(wharf_protocol::Streams::Passed));
+        (own || !self.started) && self.peers.iter().any(|peer| peer.maker)
     }
 
     fn serve(&mut self) -> Result<()> {

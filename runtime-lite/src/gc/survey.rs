@@ -90,7 +90,8 @@ impl Survey {
             }
         }
         for folder in drafts {
-            if folder.life()? == Life::Dead {
+            let life = folder.life()?;
+            if life == Life::Dead || life.at_rest() {
                 self.drafts.push(folder);
             }
         }

@@ -43,7 +43,7 @@ fn a_running_container_is_connected_and_disconnected() {
     host.leave("warm", &["--network", "a"], &["true"]);
     host.wharf(&["wait", "warm"]).ok();
     host.leave("c", &["--network", "a"], SLEEP);
-    let before = host.exec("c", "ip -o addr; cat /etc/hosts").ok();
+    let before = host.exec("c", "ip -o -4 addr; cat /etc/hosts").ok();
     host.wharf(&["network", "connect", "b:ip=10.2.0.7", "c"])
         .ok();
     let during = host.exec("c", "ip -o -4 addr; cat /etc/hosts").ok();
@@ -54,7 +54,7 @@ fn a_running_container_is_connected_and_disconnected() {
     host.wharf(&["network", "rm", "b"])
         .refused(1, "is used by c");
     host.wharf(&["network", "disconnect", "b", "c"]).ok();
-    assert_eq!(host.exec("c", "ip -o addr; cat /etc/hosts").ok(), before);
+    assert_eq!(host.exec("c", "ip -o -4 addr; cat /etc/hosts").ok(), before);
     host.wharf(&["network", "disconnect", "b", "c"])
         .refused(1, "is not connected");
     host.wharf(&["network", "connect", "nowhere", "c"])

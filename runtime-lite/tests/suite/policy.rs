@@ -10,7 +10,7 @@ use crate::support::{Host, ROOTFS};
 
 const SLEEP: &[&str] = &["sleep", "1000"];
 
-fn options<'a>(policy: &'a str) -> [&'a str; 4] {
+fn options(policy: &str) -> [&str; 4] {
     ["--network", "none", "--restart", policy]
 }
 
