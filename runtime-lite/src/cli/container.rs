@@ -118,7 +118,7 @@ pub(crate) struct Files {
     /// Mount a folder or file of the host's, or a volume; can be repeated.
     #[arg(short, long, value_name = "[SOURCE:]TARGET[:ro|rro]")]
     pub(crate) volume: Vec<String>,
-    /// The same in words: type=bind|volume|tmpfs,source=..,target=..[,readonly]; can be repeated.
+    /// The same in words: type=bind (or volume, tmpfs),source=..,target=.. and perhaps readonly; can be repeated.
     #[arg(long, value_name = "KEY=VALUE,..")]
     pub(crate) mount: Vec<String>,
     /// Mount memory; can be repeated.
