@@ -10,7 +10,7 @@ use crate::cli;
 use crate::container::{self, Mount, MountKind};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::image::Image;
+use crate::root::Image;
 use crate::volume;
 
 /// Everything that is to be mounted; for one target, the last word counts.

@@ -14,12 +14,12 @@ use crate::connection;
 use crate::container::{Limits, Names, Process, Wish};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::image::{self, Image};
+use crate::root::{self, Image};
 use crate::{limits, mounts, units};
 
 /// The definition that these options ask for.
 pub(crate) fn of(home: &Home, asked: cli::Container, detached: bool) -> Result<Wish> {
-    let image = image::find(&asked.image)?;
+    let image = root::find(&asked.image)?;
     let restart = restart(&asked.restart)?;
     if asked.rm && restart != Restart::No {
         return Err(conflict(
