@@ -41,6 +41,8 @@ pub(crate) enum Error {
     Config { object: String, source: CniError },
     #[error(transparent)]
     Name(#[from] BadName),
+    #[error(transparent)]
+    Image(#[from] wharf_image::Error),
     #[error("port {given:?}: {rule}")]
     BadPort { given: String, rule: &'static str },
     #[error("publishing a port needs a network, and --network is {mode}")]

@@ -113,6 +113,8 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
     for path in &found.stray_netns {
         failed.extend(netns::remove(path).err().map(|error| error.chain()));
     }
+    let swept = wharf_image::Store::new(home.lib()).sweep();
+    failed.extend(swept.err().map(|error| Error::from(error).chain()));
     for path in &found.stray_names {
         // Gone meanwhile is as good.
         let _ = fs::remove_file(path);

@@ -17,6 +17,7 @@ mod exec;
 mod format;
 mod gc;
 mod home;
+mod image;
 mod inspect;
 mod limits;
 mod logs;
@@ -128,6 +129,7 @@ fn plain(home: &Home, command: Command) -> Result<()> {
         Command::Volume(Volume::Ls(output)) => volume::ls(home, output.json),
         Command::Volume(Volume::Rm { volumes }) => volume::rm(home, &volumes),
         Command::Network(command) => network_command(home, command),
+        Command::Image(command) => image::run(home, command),
         Command::Gc(wanted) => gc::gc(home, &wanted),
         Command::Uninstall(wanted) => uninstall::uninstall(home, wanted.dry_run),
         Command::Settle { id } => settle::settle(home, &id),

@@ -13,6 +13,8 @@ mod crash;
 mod escape;
 #[path = "suite/gc.rs"]
 mod gc;
+#[path = "suite/image.rs"]
+mod image;
 #[path = "suite/isolation.rs"]
 mod isolation;
 #[path = "suite/lifecycle.rs"]

@@ -181,9 +181,12 @@ fn removals(survey: &Survey) -> impl Iterator<Item = (&'static str, String)> {
         let path = folder.path().display();
         format!("{path}: it was never finished")
     });
+    let images = survey.temporaries.iter();
+    let images = images.map(|path| format!("{}: it was never finished", path.display()));
     let strays = survey.stray_netns.iter().chain(&survey.stray_names);
     let strays = strays.map(|path| format!("{}: its container is gone", path.display()));
-    dead.chain(drafts.chain(strays).map(|what| ("remove", what)))
+    let files = drafts.chain(images).chain(strays);
+    dead.chain(files.map(|what| ("remove", what)))
 }
 
 /// What the plugins are sent.
@@ -207,6 +210,7 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
         .iter()
         .map(|(about, _)| json!({"container": about.id, "name": about.name}));
     let strays = survey.stray_netns.iter().chain(&survey.stray_names);
+    let strays = strays.chain(&survey.temporaries);
     let drafts = survey
         .drafts
         .iter()

@@ -34,6 +34,8 @@ pub(super) struct Survey {
     /// Mounts and names whose container is gone.
     pub(super) stray_netns: Vec<PathBuf>,
     pub(super) stray_names: Vec<PathBuf>,
+    /// What killed imports of images left.
+    pub(super) temporaries: Vec<PathBuf>,
     /// Every network that has a configuration somewhere: wharf's, the configuration folder's, then the caches'.
     pub(super) networks: BTreeMap<NetworkName, Source>,
     /// What could not be read.
@@ -55,6 +57,7 @@ pub(super) fn survey(home: &Home) -> Result<Survey> {
         drafts: Vec::new(),
         stray_netns: Vec::new(),
         stray_names: Vec::new(),
+        temporaries: wharf_image::Store::new(home.lib()).leftovers()?,
         networks: BTreeMap::new(),
         complaints: Vec::new(),
     };

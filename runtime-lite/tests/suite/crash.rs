@@ -92,7 +92,7 @@ enum Victim {
 /// How many system calls apart the kills of one test are: all of them take minutes. A prime walks over loops.
 const STRIDE: usize = 7;
 /// Where the trace and the traced shim's script are: beside the root filesystem, which is no part of the world.
-const TRACE: &str = "/var/lib/rootfs/trace";
+pub(crate) const TRACE: &str = "/var/lib/rootfs/trace";
 const TRACED_SHIM: &str = "/var/lib/rootfs/traced-shim";
 
 #[test]
@@ -142,7 +142,7 @@ fn killed_everywhere(victim: Victim) {
 }
 
 /// The system calls of the trace in their order, each with its number among those of its name, as strace counts.
-fn calls(host: &Host) -> Vec<(String, usize)> {
+pub(crate) fn calls(host: &Host) -> Vec<(String, usize)> {
     let trace = std::fs::read_to_string(host.lab.path(TRACE)).expect("a trace");
     let mut seen = std::collections::HashMap::new();
     let name_of = |line: &str| {

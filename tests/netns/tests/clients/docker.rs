@@ -44,6 +44,43 @@ fn start_dockerd(machine: &Machine) -> Process {
 }
 
 #[test]
+fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
+    let machine = Machine::boot();
+    let _dockerd = start_dockerd(&machine);
+    let wharf = ours().directory().join("wharf").display().to_string();
+    let wharf = |words: &[&str]| machine.run(&[&[wharf.as_str(), "image"], words].concat());
+    let id = || docker(&machine, &["image", "inspect", "-f", "{{.Id}}", IMAGE]);
+    docker(&machine, &["load", "-i", ARCHIVE]);
+    // One layer more, with what only a layer of docker's own making has.
+    let change = "b=/bin/busybox; echo x >/new; $b ln /new /second; $b mkdir -m 2750 /own; $b chown 7:8 /own";
+    let run = [
+        "run",
+        "--name",
+        "changed",
+        "--net",
+        "none",
+        "--entrypoint",
+        "/bin/busybox",
+    ];
+    docker(&machine, &[&run[..], &[IMAGE, "sh", "-c", change]].concat());
+    docker(&machine, &["commit", "-c", "ENV A=1", "changed", IMAGE]);
+    docker(&machine, &["rm", "changed"]);
+    docker(&machine, &["save", "-o", "/run/saved.tar", IMAGE]);
+    let saved = id();
+    wharf(&["import", "/run/saved.tar"]);
+    wharf(&["export", IMAGE, "/run/exported.tar"]);
+    docker(&machine, &["rmi", IMAGE]);
+    docker(&machine, &["load", "-i", "/run/exported.tar"]);
+    // The id is the digest of the configuration, and docker holds each layer against it.
+    assert_eq!(id(), saved);
+    let listed = wharf(&["ls", "--json"]);
+    assert!(
+        listed.contains(saved.trim()) && listed.contains("A=1"),
+        "{listed}"
+    );
+}
+
+#[test]
 fn our_networks_and_dockers_work_beside_each_other() {
     let machine = Machine::boot();
     let outside = machine.lab.outside();

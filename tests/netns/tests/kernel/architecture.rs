@@ -24,7 +24,12 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     // The runtime reaches plugins by exec only; it links no driver.
     (
         "wharf",
-        &["wharfline-spec", "wharfline-cni", "wharf-protocol"],
+        &[
+            "wharfline-spec",
+            "wharfline-cni",
+            "wharf-image",
+            "wharf-protocol",
+        ],
     ),
     ("wharf-shim", &["wharfline-spec", "wharf-protocol"]),
     (
