@@ -48,9 +48,10 @@ impl Life {
         }
     }
 
-    /// Whether its command has ended for good.
+    /// Whether its command has ended for good. While its shim hands over to who puts it away, a container looks dead for
+    /// a moment.
     pub(crate) fn is_ending(self) -> bool {
-        matches!(self, Life::Ending | Life::Exited)
+        matches!(self, Life::Ending | Life::Exited | Life::Dead)
     }
 
     /// Whether nothing of it is in the kernel.
