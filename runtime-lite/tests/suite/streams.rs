@@ -203,7 +203,8 @@ fn a_hundred_execs_leave_neither_zombies_nor_descriptors() {
         "the shim to have what it had",
         Duration::from_secs(5),
         || match (count("fd"), count(&children)) {
-            now if now == before => Ok(()),
+            // The first look may still have seen the connection before it.
+            now if now.0 <= before.0 && now.1 <= before.1 => Ok(()),
             now => Err(format!("{now:?}, before {before:?}")),
         },
     );
