@@ -1,5 +1,5 @@
 //! A container's networks: ADD, DEL and CHECK of its attachments, by the plugins' own protocol.
-//! `run` attaches, `remove` detaches, `network check` checks.
+//! `start` attaches, `settle` detaches, `network connect` and `disconnect` do either, `network check` checks.
 //! It must never configure anything itself: every link, address and rule is a plugin's work.
 
 use std::fs;
@@ -50,8 +50,14 @@ pub(crate) fn loopback(home: &Home) -> Result<Option<(Attachment, ConfList)>> {
         network: NetworkName::new(LOOPBACK_NETWORK)?,
         ifname: IfName::new(LOOPBACK)?,
         capabilities: Map::new(),
+        args: Vec::new(),
     };
     Ok(Some((attachment, list)))
+}
+
+/// Whether this is the interface that every namespace has.
+pub(crate) fn is_loopback(attachment: &Attachment) -> bool {
+    attachment.network.as_str() == LOOPBACK_NETWORK
 }
 
 /// Keeps a network's configuration in the container's folder, complete and as it is now: its DEL must find
@@ -80,37 +86,53 @@ pub(crate) fn kept(folder: &Folder, ifname: &IfName) -> Result<ConfList> {
 /// ADD: makes every attachment of the container, at once: they depend on nothing of each other.
 pub(crate) fn attach(home: &Home, container: &Container, folder: &Folder) -> Result<Vec<Made>> {
     let client = home.client();
-    let one = |attachment: &Attachment| -> Result<Made> {
-        let list = kept(folder, &attachment.ifname)?;
-        let asked = asked(container, attachment, container.netns.clone());
-        let result = client.add(&list, &asked)?;
-        Ok(Made {
-            ifname: attachment.ifname.clone(),
-            result,
-        })
-    };
-    in_parallel(&container.attachments, one)
+    let one = |attachment: &Attachment| add(&client, container, folder, attachment);
+    in_parallel(&container.wish.attachments, one)
         .into_iter()
         .collect()
+}
+
+/// ADD of one attachment.
+pub(crate) fn add(
+    client: &Client,
+    container: &Container,
+    folder: &Folder,
+    attachment: &Attachment,
+) -> Result<Made> {
+    let list = kept(folder, &attachment.ifname)?;
+    let asked = asked(container, attachment, container.netns.clone());
+    let result = client.add(&list, &asked)?;
+    Ok(Made {
+        ifname: attachment.ifname.clone(),
+        result,
+    })
 }
 
 /// DEL: undoes every attachment, also half-made ones and such that were never made; returns what failed.
 pub(crate) fn detach(home: &Home, container: &Container, folder: &Folder) -> Vec<Error> {
     let client = home.client();
+    let one = |attachment: &Attachment| del(&client, container, folder, attachment);
+    let outcomes = in_parallel(&container.wish.attachments, one);
+    outcomes.into_iter().filter_map(Result::err).collect()
+}
+
+/// DEL of one attachment.
+pub(crate) fn del(
+    client: &Client,
+    container: &Container,
+    folder: &Folder,
+    attachment: &Attachment,
+) -> Result<()> {
+    if !folder.conflist(&attachment.ifname).is_file() {
+        return Ok(());
+    }
     // A namespace that is gone is told as none: plugins then clean up by names alone (CNI SPEC 1.1.0, DEL).
     let netns = container
         .netns
         .clone()
         .filter(|path| crate::netns::exists(path));
-    let one = |attachment: &Attachment| -> Result<()> {
-        if !folder.conflist(&attachment.ifname).is_file() {
-            return Ok(());
-        }
-        let list = kept(folder, &attachment.ifname)?;
-        Ok(client.del(&list, &asked(container, attachment, netns.clone()))?)
-    };
-    let outcomes = in_parallel(&container.attachments, one);
-    outcomes.into_iter().filter_map(Result::err).collect()
+    let list = kept(folder, &attachment.ifname)?;
+    Ok(client.del(&list, &asked(container, attachment, netns))?)
 }
 
 /// CHECK: whether the attachment is still as its ADD made it.
@@ -138,9 +160,22 @@ pub(crate) fn result(
     Ok(cached.and_then(|cached| cached.result))
 }
 
+/// What the plugins answered at every ADD of a container that runs.
+pub(crate) fn results(client: &Client, container: &Container) -> Vec<Made> {
+    let all = container.wish.attachments.iter().filter_map(|attachment| {
+        let result = result(client, container, attachment).ok().flatten()?;
+        Some(Made {
+            ifname: attachment.ifname.clone(),
+            result,
+        })
+    });
+    all.collect()
+}
+
 fn asked(container: &Container, attachment: &Attachment, netns: Option<PathBuf>) -> Attach {
     let mut asked = Attach::new(container.id.clone(), netns, attachment.ifname.clone());
     asked.capabilities = attachment.capabilities.clone();
+    asked.args = attachment.args.clone();
     asked
 }
 

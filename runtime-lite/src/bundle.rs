@@ -1,17 +1,19 @@
 //! The OCI bundle of a container: `config.json` for libcontainer (or any other OCI runtime) beside `container.json`.
-//! `run` writes it before the shim starts.
+//! `start` writes it before each start of the shim.
 //! It must never ask for more than the container needs: defaults are Docker's.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::statfs;
 use serde_json::{Value, json};
 use wharf_protocol::{file, write_atomically};
 
-use crate::container::{Container, Folder, Mode};
+use crate::accounts::{self, Account};
+use crate::container::{Container, Folder, Process};
 use crate::error::{Error, Result};
-use crate::{capabilities, seccomp};
+use crate::home::Home;
+use crate::{capabilities, limits, mounts, seccomp, wish};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The parent of all containers' control groups.
@@ -42,35 +44,56 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
-/// Writes the bundle's configuration into the container's folder.
-pub(crate) fn write(container: &Container, folder: &Folder, hostname: &str) -> Result<()> {
-    let path = folder.path().join(file::BUNDLE);
-    let document = compose(container, folder, hostname)?;
-    write_atomically(&path, document.to_string().as_bytes()).map_err(Error::file("write", path))
+/// What a bundle is made of besides the container's definition.
+pub(crate) struct Ground<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) folder: &'a Folder,
+    pub(crate) hostname: &'a str,
+    /// The root filesystem as it is mounted now.
+    pub(crate) rootfs: &'a Path,
 }
 
-fn compose(container: &Container, folder: &Folder, hostname: &str) -> Result<Value> {
-    let unified = statfs("/sys/fs/cgroup").is_ok_and(|about| about.filesystem_type().0 == CGROUP2);
+/// Writes the bundle's configuration into the container's folder; returns whom the command runs as.
+pub(crate) fn write(container: &Container, ground: &Ground<'_>) -> Result<Account> {
+    let path = ground.folder.path().join(file::BUNDLE);
+    let account = accounts::find(ground.rootfs, container.wish.process.user.as_deref())?;
+    let document = compose(container, ground, &account)?;
+    write_atomically(&path, document.to_string().as_bytes()).map_err(Error::file("write", path))?;
+    Ok(account)
+}
+
+/// Whether the host's control groups are those of version 2 alone.
+pub(crate) fn unified() -> bool {
+    statfs("/sys/fs/cgroup").is_ok_and(|about| about.filesystem_type().0 == CGROUP2)
+}
+
+fn compose(container: &Container, ground: &Ground<'_>, account: &Account) -> Result<Value> {
+    let unified = unified();
+    let limits = &container.wish.limits;
     // On cgroup v2 device rules are BPF programs, which libcontainer is built without.
-    let capabilities = capabilities::default_set(!unified)?;
+    if unified && !limits.devices.is_empty() && container.wish.orders.runtime.is_none() {
+        return Err(Error::NoDeviceRules);
+    }
+    let capabilities = capabilities::set(&limits.cap_add, &limits.cap_drop, !unified)?;
     let mut linux = json!({
         "cgroupsPath": format!("{CGROUP_PARENT}/{}", container.id),
         "namespaces": namespaces(container, unified),
-        "resources": {"devices": device_rules(unified)},
+        "devices": limits::oci_devices(&limits.devices),
+        "resources": limits::oci(&limits.resources, device_rules(unified, container)),
         "seccomp": seccomp::profile(&capabilities),
         "maskedPaths": MASKED,
         "readonlyPaths": read_only(unified),
     });
-    if container.mode != Mode::Host {
+    if container.owns_netns() {
         // Root in the container is root of its own namespace: ports below 1024 are nobody's privilege there.
         linux["sysctl"] = json!({"net.ipv4.ip_unprivileged_port_start": "0"});
     }
     Ok(json!({
         "ociVersion": "1.0.2",
-        "hostname": hostname,
-        "root": {"path": container.rootfs, "readonly": false},
-        "process": process(container, hostname, &capabilities),
-        "mounts": mounts(container, folder),
+        "hostname": ground.hostname,
+        "root": {"path": ground.rootfs, "readonly": limits.read_only},
+        "process": process(container, ground, account, &capabilities),
+        "mounts": mounts(container, ground),
         "linux": linux,
     }))
 }
@@ -90,23 +113,49 @@ fn read_only(unified: bool) -> Vec<String> {
     paths
 }
 
-fn process(container: &Container, hostname: &str, capabilities: &[&str]) -> Value {
-    let home = match container.rootfs.join("root").is_dir() {
-        true => "/root",
-        false => "/",
-    };
+fn process(
+    container: &Container,
+    ground: &Ground<'_>,
+    account: &Account,
+    capabilities: &[&str],
+) -> Value {
+    let asked = &container.wish.process;
+    let cwd = asked.workdir.clone().unwrap_or_else(|| PathBuf::from("/"));
     json!({
-        "terminal": false,
-        "user": {"uid": 0, "gid": 0},
-        "cwd": "/",
-        "args": container.command,
-        "env": [PATH, format!("HOSTNAME={hostname}"), format!("HOME={home}")],
+        "terminal": asked.terminal,
+        "user": user(account),
+        "cwd": cwd,
+        "args": asked.command,
+        "env": environment(asked, ground, account),
         "capabilities": {
             "bounding": capabilities,
             "effective": capabilities,
             "permitted": capabilities,
         },
     })
+}
+
+/// The OCI `user` object.
+pub(crate) fn user(account: &Account) -> Value {
+    json!({"uid": account.uid, "gid": account.gid, "additionalGids": account.groups})
+}
+
+fn environment(asked: &Process, ground: &Ground<'_>, account: &Account) -> Vec<String> {
+    let home = match &account.home {
+        Some(home) => home.as_str(),
+        None if account.uid == 0 && ground.rootfs.join("root").is_dir() => "/root",
+        None => "/",
+    };
+    let mut variables = vec![
+        PATH.to_owned(),
+        format!("HOSTNAME={}", ground.hostname),
+        format!("HOME={home}"),
+    ];
+    if asked.terminal {
+        variables.push("TERM=xterm".to_owned());
+    }
+    variables.extend(asked.env.iter().cloned());
+    wish::without_repetition(variables)
 }
 
 fn namespaces(container: &Container, unified: bool) -> Vec<Value> {
@@ -123,15 +172,17 @@ fn namespaces(container: &Container, unified: bool) -> Vec<Value> {
     namespaces
 }
 
-/// All devices denied; libcontainer adds null, zero, full, random, urandom, tty and the terminals.
-fn device_rules(unified: bool) -> Vec<Value> {
-    match unified {
-        true => vec![],
-        false => vec![json!({"allow": false, "access": "rwm"})],
+/// All devices denied but those that are given; libcontainer adds null, zero, full, random, urandom, tty and the terminals.
+fn device_rules(unified: bool, container: &Container) -> Vec<Value> {
+    if unified {
+        return Vec::new();
     }
+    let mut rules = vec![json!({"allow": false, "access": "rwm"})];
+    rules.extend(limits::rules(&container.wish.limits.devices));
+    rules
 }
 
-fn mounts(container: &Container, folder: &Folder) -> Vec<Value> {
+fn mounts(container: &Container, ground: &Ground<'_>) -> Vec<Value> {
     let closed = ["nosuid", "noexec", "nodev"];
     let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
     let with = |more: &[&'static str]| [&closed[..], more].concat();
@@ -160,9 +211,20 @@ fn mounts(container: &Container, folder: &Folder) -> Vec<Value> {
         mount("/sys/fs/cgroup", "cgroup", &with(&["relatime", "ro"])),
     ];
     // A root filesystem without /etc (a single static binary) gets none for the sake of three files.
-    if container.rootfs.join("etc").is_dir() {
-        mounts.extend(ETC.map(|name| etc_mount(name, &folder.etc(name))));
+    if ground.rootfs.join("etc").is_dir() {
+        mounts.extend(ETC.map(|name| etc_mount(name, &ground.folder.etc(name))));
     }
+    // Nearer the root first: a mount would hide one below it.
+    let mut wanted: Vec<_> = container.wish.mounts.iter().collect();
+    wanted.sort_by_key(|mount| mount.target.components().count());
+    let replaced = |mount: &Value| {
+        let target = mount["destination"].as_str().map(Path::new);
+        wanted
+            .iter()
+            .any(|wanted| Some(wanted.target.as_path()) == target)
+    };
+    mounts.retain(|mount| !replaced(mount));
+    mounts.extend(wanted.iter().map(|mount| mounts::oci(ground.home, mount)));
     mounts
 }
 

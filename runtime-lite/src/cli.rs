@@ -2,11 +2,20 @@
 //! `main` parses it and calls the command; `shell` makes completions and man pages from it.
 //! It must never decide anything: what is asked becomes a request as it stands.
 
-use std::net::IpAddr;
+mod container;
+mod network;
+mod observe;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use wharfline_spec::{IfName, NetworkName};
+
+pub(crate) use container::{
+    Attach, Connection, Container, Create, Exec, Files, Health, Kill, Rm, Run, Start, Stop, Update,
+    Usage,
+};
+pub(crate) use network::{Connect, Create as CreateNetwork, Network};
+pub(crate) use observe::{Cp, Events, Inspect, Logs, Ps, Stats, Top};
 
 use crate::home;
 
@@ -55,9 +64,50 @@ pub(crate) struct Places {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a command in a new container.
-    Run(Run),
+    Run(Box<Run>),
+    /// Make a container without starting it.
+    Create(Box<Create>),
+    /// Start containers that do not run.
+    Start(Start),
+    /// Ask containers to end, and kill those that don't.
+    Stop(Stop),
+    /// Stop containers and start them again.
+    Restart(Stop),
+    /// Send containers a signal.
+    Kill(Kill),
+    /// Remove containers.
+    Rm(Rm),
+    /// Wait for containers to end, and print their exit statuses.
+    Wait { containers: Vec<String> },
     /// List containers.
-    Ps(Json),
+    Ps(Ps),
+    /// Show all about containers, as JSON.
+    Inspect(Inspect),
+    /// Give a container another name.
+    Rename { container: String, name: String },
+    /// Run a further command in a running container.
+    Exec(Exec),
+    /// Show what a container writes, and type into it.
+    Attach(Attach),
+    /// Show what a container wrote.
+    Logs(Logs),
+    /// Show the published ports of a container.
+    Port { container: String },
+    /// Show the processes of a container.
+    Top(Top),
+    /// Show what containers use.
+    Stats(Stats),
+    /// Show what happens to containers.
+    Events(Events),
+    /// Copy files between a container and the host.
+    Cp(Cp),
+    /// Change containers' limits and restart policies.
+    Update(Update),
+    /// Start the containers that a reboot or a crash ended, by their restart policies.
+    Restore,
+    /// Show and remove volumes.
+    #[command(subcommand)]
+    Volume(Volume),
     /// Make, show, test and remove networks.
     #[command(subcommand, visible_alias = "net")]
     Network(Network),
@@ -68,46 +118,15 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Remove everything that wharf and the plugins keep on this host.
     Uninstall(Uninstall),
-    /// Remove a container that nobody looks after any more.
+    /// Put a container away that has ended.
     #[command(hide = true)]
-    RemoveDead { id: String },
+    Settle { id: String },
     /// Print completions for a shell.
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
     /// Write man pages into a folder.
     #[command(hide = true)]
     Man { dir: PathBuf },
-}
-
-/// `wharf run`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    wharf run --rm ./rootfs echo hello\n  \
-    wharf run --rm --network none ./rootfs ip address\n  \
-    wharf run --rm --network web --name www -p 127.0.0.1:8080:80 ./rootfs httpd -f -h /www\n\n\
-    The exit status is the command's; 128 plus the signal's number if a signal ended it; 127 if there is no\n\
-    such command, 126 if it can't be executed, 125 if wharf failed.")]
-pub(crate) struct Run {
-    /// Remove the container when it ends (the only kind there is so far).
-    #[arg(long)]
-    pub(crate) rm: bool,
-    /// Keep stdin open for the command.
-    #[arg(short, long)]
-    pub(crate) interactive: bool,
-    /// A name to find the container by.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// A network, `none` (loopback only) or `host` (the host's own) [default: the network `wharf`, made at need].
-    #[arg(long, value_name = "NAME|none|host")]
-    pub(crate) network: Option<String>,
-    /// Publish a port of the container on the host; can be repeated.
-    #[arg(short, long, value_name = "[IP:]HOST:CONTAINER[/PROTO]")]
-    pub(crate) publish: Vec<String>,
-    /// A folder with the container's root filesystem; what the container writes is written there.
-    pub(crate) rootfs: PathBuf,
-    /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
 }
 
 /// An output for scripts.
@@ -118,70 +137,16 @@ pub(crate) struct Json {
     pub(crate) json: bool,
 }
 
+/// `wharf volume`.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Network {
-    /// Make a network: a bridge with addresses, masquerading and published ports.
-    Create(Box<Create>),
-    /// List networks: wharf's own and those in the configuration folder.
+pub(crate) enum Volume {
+    /// List volumes, and the containers that mount them.
     Ls(Json),
-    /// Show a network and who is connected to it.
-    Inspect {
-        network: String,
-        #[command(flatten)]
-        output: Json,
+    /// Remove volumes that no container mounts, with all that is in them.
+    Rm {
+        #[arg(required = true)]
+        volumes: Vec<String>,
     },
-    /// Remove a network that wharf made.
-    Rm { network: String },
-    /// Ask the plugins whether a network (or each) can take containers: STATUS.
-    Status {
-        network: Option<String>,
-        #[command(flatten)]
-        output: Json,
-    },
-    /// Ask the plugins whether a running container's (or each one's) interfaces are as they were made: CHECK.
-    Check {
-        container: Option<String>,
-        #[command(flatten)]
-        output: Json,
-    },
-}
-
-/// `wharf network create`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    wharf network create web\n  \
-    wharf network create lan --subnet 10.1.2.0/24 --subnet fd00:1::/64 --gateway 10.1.2.254\n  \
-    wharf network create db --internal\n  \
-    wharf network create --from my.conflist\n\n\
-    Without --subnet the first free /24 of 10.90.0.0/16 is taken. The plugins make the network with its first container.")]
-pub(crate) struct Create {
-    /// Its name.
-    #[arg(required_unless_present = "from")]
-    pub(crate) name: Option<NetworkName>,
-    /// Addresses of the network; one per family, or more.
-    #[arg(long, value_name = "ADDRESS/PREFIX")]
-    pub(crate) subnet: Vec<String>,
-    /// The bridge's address in a subnet [default: the first].
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) gateway: Vec<IpAddr>,
-    /// Give the network an IPv6 subnet as well (unique local, random).
-    #[arg(long)]
-    pub(crate) ipv6: bool,
-    /// Name of the bridge [default: wl-NAME].
-    #[arg(long, value_name = "INTERFACE")]
-    pub(crate) bridge: Option<IfName>,
-    /// The largest packet, in bytes [default: the uplink's].
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) mtu: Option<u32>,
-    /// No way out: neither default route nor masquerading.
-    #[arg(long)]
-    pub(crate) internal: bool,
-    /// Containers reach the host and the world, but not each other.
-    #[arg(long)]
-    pub(crate) isolated: bool,
-    /// Take over a CNI configuration list, of any plugins.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "subnet", "gateway", "ipv6", "bridge", "mtu", "internal", "isolated"])]
-    pub(crate) from: Option<PathBuf>,
 }
 
 /// `wharf gc`.

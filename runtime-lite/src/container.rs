@@ -1,17 +1,21 @@
-//! A container as wharf knows it: one folder below /run/wharfline/containers, made before anything else of it.
-//! `run` defines one; `ps`, `remove`, `gc` and `network inspect` read them all.
+//! A container as wharf knows it: one folder, made before anything else of it, below /run for those that are removed when
+//! they end, below /var/lib for those that stay. `create` defines one; every command reads them.
 //! It must never need a lock across containers, and never believe a file over a lock or the kernel.
 
+pub(crate) mod life;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use wharf_protocol::{Claim, Holder, Phase, Status, file, write_atomically};
+use wharf_protocol::{Claim, Holder, Orders, Status, clock, file, write_atomically};
 use wharfline_spec::{ContainerId, IfName, NetworkName};
 
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::home::{Home, boot_id};
 
@@ -20,7 +24,7 @@ const VERSION: u32 = 1;
 /// Folders that are being made, or removed, begin with it: they are not containers.
 const DRAFT_PREFIX: &str = ".new-";
 
-/// The contents of `container.json`: what was asked for. It does not change during the container's life.
+/// The contents of `container.json`: what was asked for. It changes by rename, update, connect and disconnect only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Container {
     version: u32,
@@ -32,19 +36,165 @@ pub(crate) struct Container {
     pub(crate) created: String,
     /// The same, in seconds since 1970.
     pub(crate) created_at: u64,
-    /// The boot that it belongs to.
+    /// The boot that it was made in.
     pub(crate) boot_id: String,
-    /// The root filesystem, absolute.
-    pub(crate) rootfs: PathBuf,
-    /// The command and its arguments.
-    pub(crate) command: Vec<String>,
-    /// How it is connected.
-    pub(crate) mode: Mode,
     /// Where its network namespace is kept; none if it has the host's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) netns: Option<PathBuf>,
+    #[serde(flatten)]
+    pub(crate) wish: Wish,
+}
+
+/// What the user wants of a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    /// Whether it is removed when it ends.
+    pub(crate) remove: bool,
+    /// The image as it was named.
+    pub(crate) image: String,
+    /// The root filesystem, absolute.
+    pub(crate) rootfs: PathBuf,
+    pub(crate) process: Process,
+    /// Its name for itself; without one, the beginning of its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hostname: Option<String>,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mounts: Vec<Mount>,
+    /// Ports that `-P` publishes, as `80/tcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exposed: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// How it is connected.
+    pub(crate) mode: Mode,
+    /// The container whose network namespace it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) joined: Option<ContainerId>,
     /// Its interfaces, in the order of their making.
     pub(crate) attachments: Vec<Attachment>,
+    /// Further names in /etc/hosts.
+    #[serde(default)]
+    pub(crate) names: Names,
+    /// What the shim obeys: restart policy, health check, another runtime.
+    #[serde(flatten)]
+    pub(crate) orders: Orders,
+}
+
+/// The command, and what it finds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Process {
+    /// The command and its arguments.
+    pub(crate) command: Vec<String>,
+    /// `NAME=value`, after PATH, HOSTNAME and HOME.
+    #[serde(default)]
+    pub(crate) env: Vec<String>,
+    /// `USER[:GROUP]`, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    /// Where it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) workdir: Option<PathBuf>,
+    /// Whether it gets a terminal.
+    #[serde(default)]
+    pub(crate) terminal: bool,
+    /// Whether its stdin stays open.
+    #[serde(default)]
+    pub(crate) interactive: bool,
+    /// The signal that asks it to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stop_signal: Option<String>,
+    /// How long it then has, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stop_timeout: Option<u64>,
+}
+
+/// What it may have and do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Limits {
+    /// The root filesystem can't be written.
+    pub(crate) read_only: bool,
+    pub(crate) cap_add: Vec<String>,
+    pub(crate) cap_drop: Vec<String>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) resources: Resources,
+}
+
+/// Limits by control groups.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Resources {
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<u64>,
+    /// Thousandths of a processor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) millicpus: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pids: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) blkio: Vec<Blkio>,
+}
+
+/// A limit of block devices' use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Blkio {
+    /// The key of the OCI `blockIO` object: `weight`, `throttleReadBpsDevice` and so on.
+    pub(crate) key: String,
+    /// Major and minor number of the device; none for the weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<(u64, u64)>,
+    pub(crate) value: u64,
+}
+
+/// A device of the host's that the container gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Device {
+    /// Its path in the container.
+    pub(crate) path: PathBuf,
+    /// `c` or `b`.
+    pub(crate) kind: String,
+    pub(crate) major: u64,
+    pub(crate) minor: u64,
+    /// Its permission bits.
+    pub(crate) mode: u32,
+    /// Of `r`, `w` and `m`.
+    pub(crate) access: String,
+}
+
+/// Something that is mounted into a container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Mount {
+    pub(crate) target: PathBuf,
+    pub(crate) kind: MountKind,
+    /// In the words of mount(8).
+    pub(crate) options: Vec<String>,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MountKind {
+    /// A file or folder of the host's.
+    Bind(PathBuf),
+    /// A volume by its name; one without a name goes with its container.
+    Volume { name: String, anonymous: bool },
+    /// Memory.
+    Tmpfs,
+}
+
+/// Names in a container's /etc/hosts.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Names {
+    /// `--link`: a container, and the name that it has here.
+    pub(crate) links: Vec<(String, String)>,
+    /// `--add-host`.
+    pub(crate) hosts: Vec<(String, IpAddr)>,
+    /// `--dns`.
+    pub(crate) servers: Vec<IpAddr>,
 }
 
 /// How a container is connected.
@@ -57,10 +207,12 @@ pub(crate) enum Mode {
     Host,
     /// A namespace of its own, attached to networks.
     Networks,
+    /// Another container's namespace.
+    Joined,
 }
 
 /// One interface of a container.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Attachment {
     /// The network; its configuration at that time is beside this file (see [`Folder::conflist`]).
     pub(crate) network: NetworkName,
@@ -69,17 +221,9 @@ pub(crate) struct Attachment {
     /// What the capabilities of the network's plugins are told (CNI conventions: `portMappings` and so on).
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) capabilities: Map<String, Value>,
-}
-
-/// What the user wants.
-#[derive(Debug)]
-pub(crate) struct Definition {
-    pub(crate) id: ContainerId,
-    pub(crate) name: Option<String>,
-    pub(crate) rootfs: PathBuf,
-    pub(crate) command: Vec<String>,
-    pub(crate) mode: Mode,
-    pub(crate) attachments: Vec<Attachment>,
+    /// Pairs for CNI_ARGS, for plugins that declare no capability for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) args: Vec<(String, String)>,
 }
 
 /// A new container's identity: 256 random bits, as Docker's.
@@ -103,37 +247,39 @@ impl Container {
     /// Makes the container's folder with `container.json` in it, claimed for this process from its first moment.
     pub(crate) fn define(
         home: &Home,
-        definition: Definition,
+        name: Option<String>,
+        wish: Wish,
     ) -> Result<(Container, Folder, Claim)> {
-        let short: String = definition.id.as_str().chars().take(12).collect();
+        let id = new_id()?;
+        let short: String = id.as_str().chars().take(12).collect();
         let now = clock::now();
+        let netns = match (wish.mode, &wish.joined) {
+            (Mode::Host, _) => None,
+            (Mode::Joined, Some(other)) => Some(home.netns(other.as_str())),
+            _ => Some(home.netns(id.as_str())),
+        };
         let container = Container {
             version: VERSION,
-            name: definition.name.unwrap_or(short),
+            name: name.unwrap_or(short),
             created: clock::rfc3339(now),
             created_at: now,
             boot_id: boot_id()?,
-            rootfs: definition.rootfs,
-            command: definition.command,
-            mode: definition.mode,
-            netns: (definition.mode != Mode::Host).then(|| home.netns(definition.id.as_str())),
-            attachments: definition.attachments,
-            id: definition.id,
+            netns,
+            id,
+            wish,
         };
-        let folder = Folder(home.containers().join(container.id.as_str()));
-        let draft = folder.draft();
-        fs::create_dir_all(&draft).map_err(Error::file("create", &draft))?;
-        let claim = Claim::take(&draft, Holder::Wharf)
-            .map_err(Error::file("lock", &draft))?
-            .ok_or_else(|| Error::NameTaken {
-                name: container.name.clone(),
-                id: container.id.to_string(),
-            })?;
-        let path = draft.join(file::CONTAINER);
-        write_json(&path, &container)?;
-        // Named last: nobody sees the folder without its file, or without this process's claim.
-        fs::rename(&draft, folder.path()).map_err(Error::file("name", folder.path()))?;
+        let parent = home.containers(!container.wish.remove);
+        let folder = Folder {
+            path: parent.join(container.id.as_str()),
+            kept: !container.wish.remove,
+        };
+        let claim = folder.make(&container)?;
         Ok((container, folder, claim))
+    }
+
+    /// Whether its network namespace is its own.
+    pub(crate) fn owns_netns(&self) -> bool {
+        matches!(self.wish.mode, Mode::None | Mode::Networks)
     }
 }
 
@@ -148,106 +294,96 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 
 /// A container's folder.
 #[derive(Debug, Clone)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder {
+    path: PathBuf,
+    kept: bool,
+}
 
 impl Folder {
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// Whether the container stays when it has ended.
+    pub(crate) fn kept(&self) -> bool {
+        self.kept
+    }
+
+    fn make(&self, container: &Container) -> Result<Claim> {
+        let draft = self.draft();
+        let parent = draft.parent().unwrap_or(&draft);
+        // A container's environment may hold secrets, and its control socket obeys whoever can open it.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)
+            .map_err(Error::file("create", parent))?;
+        fs::create_dir(&draft).map_err(Error::file("create", &draft))?;
+        let claim = Claim::take(&draft, Holder::Wharf)
+            .map_err(Error::file("lock", &draft))?
+            .ok_or_else(|| Error::Busy(container.name.clone()))?;
+        write_json(&draft.join(file::CONTAINER), container)?;
+        // Named last: nobody sees the folder without its file, or without this process's claim.
+        fs::rename(&draft, &self.path).map_err(Error::file("name", &self.path))?;
+        Ok(claim)
+    }
+
+    /// Replaces `container.json`. The caller holds the claim.
+    pub(crate) fn rewrite(&self, container: &Container) -> Result<()> {
+        write_json(&self.path.join(file::CONTAINER), container)
     }
 
     /// Where the folder is while it is no container yet, or no longer one.
     pub(crate) fn draft(&self) -> PathBuf {
-        let name = self.0.file_name().unwrap_or_default().to_string_lossy();
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.trim_start_matches(DRAFT_PREFIX);
-        self.0.with_file_name(format!("{DRAFT_PREFIX}{name}"))
+        self.path.with_file_name(format!("{DRAFT_PREFIX}{name}"))
     }
 
     /// The configuration of the network that `ifname` was attached to, as it was then: DEL needs that one.
     pub(crate) fn conflist(&self, ifname: &IfName) -> PathBuf {
-        self.0.join(format!("network-{ifname}.conflist"))
+        self.path.join(format!("network-{ifname}.conflist"))
     }
 
     /// A file that is mounted into the container: hosts, hostname or resolv.conf.
     pub(crate) fn etc(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Reads `container.json`.
     pub(crate) fn container(&self) -> Result<Container> {
-        let path = self.0.join(file::CONTAINER);
+        let path = self.path.join(file::CONTAINER);
         let text = fs::read(&path).map_err(Error::file("read", &path))?;
         serde_json::from_slice(&text).map_err(|source| Error::Malformed { path, source })
     }
 
-    /// Where the container is in its life.
-    pub(crate) fn life(&self) -> Result<Life> {
-        let held = |holder| {
-            Claim::held_by(&self.0, holder).map_err(Error::file("ask for the lock of", &self.0))
-        };
-        let status = self.status()?;
-        if held(Holder::Shim)?.is_some() {
-            return Ok(match status.as_ref().map(|status| status.phase) {
-                Some(Phase::Running) => Life::Running,
-                Some(Phase::Exited) => Life::Ending,
-                Some(Phase::Created) | None => Life::Starting,
-            });
-        }
-        Ok(match held(Holder::Wharf)? {
-            Some(_) if status.is_some() => Life::Ending,
-            Some(_) => Life::Starting,
-            None => Life::Dead,
-        })
-    }
-
     /// The shim's last word.
     pub(crate) fn status(&self) -> Result<Option<Status>> {
-        Status::read(&self.0).map_err(Error::file("read the status in", &self.0))
-    }
-}
-
-/// Where a container is in its life, as the locks prove it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// Being made.
-    Starting,
-    /// Its command runs.
-    Running,
-    /// Its command has ended, and it is being removed.
-    Ending,
-    /// Neither its shim nor a `wharf` looks after it: `wharf gc` removes it.
-    Dead,
-}
-
-impl Life {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Life::Starting => "starting",
-            Life::Running => "running",
-            Life::Ending => "ending",
-            Life::Dead => "dead",
-        }
+        Status::read(&self.path).map_err(Error::file("read the status in", &self.path))
     }
 }
 
 /// The folders of all containers, and of those that never got a name, oldest id first.
 pub(crate) fn folders(home: &Home) -> Result<(Vec<Folder>, Vec<Folder>)> {
-    let dir = home.containers();
-    let entries = match fs::read_dir(&dir) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok((vec![], vec![])),
-        other => other.map_err(Error::file("list", &dir))?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(Error::file("list", &dir))?.path());
+    let mut all = Vec::new();
+    for kept in [false, true] {
+        let dir = home.containers(kept);
+        let entries = match fs::read_dir(&dir) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(Error::file("list", &dir))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(Error::file("list", &dir))?.path();
+            all.push(Folder { path, kept });
+        }
     }
-    paths.sort();
-    let is_draft = |path: &PathBuf| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(DRAFT_PREFIX))
+    all.sort_by(|one, other| one.path.cmp(&other.path));
+    let is_draft = |folder: &Folder| {
+        let name = folder.path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with(DRAFT_PREFIX)
     };
-    let (drafts, named) = paths.into_iter().partition(is_draft);
-    let folders = |paths: Vec<PathBuf>| paths.into_iter().map(Folder).collect();
-    Ok((folders(named), folders(drafts)))
+    let (drafts, named) = all.into_iter().partition(is_draft);
+    Ok((named, drafts))
 }
 
 /// Every container whose file can be read, with its folder.

@@ -47,10 +47,43 @@ pub(crate) enum Error {
     BadPort { given: String, rule: &'static str },
     #[error("publishing a port needs a network, and --network is {mode}")]
     PortWithoutNetwork { mode: &'static str },
+    #[error("{given:?} {rule}")]
+    BadValue { given: String, rule: &'static str },
+    #[error("{one} can't be combined with {other}")]
+    Conflict {
+        one: &'static str,
+        other: &'static str,
+    },
+    #[error("no command: neither the image nor the command line names one")]
+    NoCommand,
+    #[error("there is no {what} {name:?} in the container's root filesystem")]
+    NoSuchAccount { what: &'static str, name: String },
+    #[error("{0} can't be given away: this process does not hold it")]
+    CapabilityNotHeld(&'static str),
+    #[error("--device needs rules for devices, which wharf-shim is built without on cgroup v2")]
+    NoDeviceRules,
+    #[error("container {0} has no network namespace that could be shared: start it first")]
+    NoNamespace(String),
+    #[error("there is no plugin called loopback, which brought lo up when the container was made")]
+    NoLoopback,
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    #[error("container {0} is running: stop it first, or use --force where there is one")]
+    Running(String),
+    #[error("another wharf works on container {0}")]
+    Busy(String),
     #[error(
-        "wharf run keeps no finished container yet: add --rm (the container is removed when it ends)"
+        "container {0} was started with --rm and without -d or -t: what it writes goes where that wharf run writes, and is not logged"
     )]
-    WithoutRemove,
+    NotLogged(String),
+    #[error("{0} takes one container at a time")]
+    OneAtATime(&'static str),
+    #[error("the container's shim is gone")]
+    ShimGone,
+    #[error("{0} container(s) could not be removed")]
+    Unremoved(usize),
+    #[error("{0} of the containers: it did not work")]
+    Undone(usize),
     #[error("root filesystem {}: {problem}", path.display())]
     BadRootfs {
         path: PathBuf,
@@ -68,6 +101,8 @@ pub(crate) enum Error {
         own: PathBuf,
         conf: PathBuf,
     },
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected { container: String, network: String },
     #[error("network {name} exists already: {}", path.display())]
     NetworkExists { name: String, path: PathBuf },
     #[error("network {name} is not wharf's to remove: it comes from {}", path.display())]
@@ -95,6 +130,17 @@ pub(crate) enum Error {
     StatusFailed(usize),
     #[error("{0} of the things to clean could not be cleaned")]
     Uncleaned(usize),
+    #[error(
+        "there are containers and volumes left: {}; remove them first (`wharf rm`, `wharf volume rm`)", .0.join(", ")
+    )]
+    StillThere(Vec<String>),
+    #[error("volume {name} is used by {}", containers.join(", "))]
+    VolumeInUse {
+        name: String,
+        containers: Vec<String>,
+    },
+    #[error("there is no volume {0:?}")]
+    NoSuchVolume(String),
     #[error("still in use: {}; end these containers first", .0.join(", "))]
     StillUsed(Vec<String>),
     #[error("a thread of wharf stopped")]
@@ -105,7 +151,10 @@ fn summarize(object: &str, failure: &Failure) -> String {
     match failure.stage {
         Stage::Create => format!("make the {object}: {}", failure.reason),
         Stage::Start => format!("start the {object}: {}", failure.reason),
-        Stage::CommandNotFound | Stage::CommandNotExecutable => failure.reason.clone(),
+        Stage::Exec => format!("run a process in the {object}: {}", failure.reason),
+        Stage::Request | Stage::CommandNotFound | Stage::CommandNotExecutable => {
+            failure.reason.clone()
+        }
     }
 }
 
@@ -155,7 +204,7 @@ impl Error {
             Error::Container(failure) => match failure.stage {
                 Stage::CommandNotFound => 127,
                 Stage::CommandNotExecutable => 126,
-                Stage::Create | Stage::Start => 125,
+                Stage::Create | Stage::Start | Stage::Exec | Stage::Request => 125,
             },
             _ => 125,
         })

@@ -1,5 +1,5 @@
 //! The files that are mounted over a container's /etc: hosts, hostname, resolv.conf.
-//! `run` makes them empty before the container, and fills them, in place, once its addresses are known.
+//! `start` makes them empty before the container, and fills them, in place, once its addresses are known.
 //! It must never replace one (rename): the mount would keep showing the old file.
 
 use std::fs;
@@ -8,10 +8,11 @@ use std::path::Path;
 
 use wharfline_spec::cni::Dns;
 
-use crate::attach::Made;
+use crate::attach::{self, Made};
 use crate::bundle::ETC;
 use crate::container::{Container, Folder, Mode};
 use crate::error::{Error, Result};
+use crate::home::Home;
 
 /// Makes the files, so that they can be mounted.
 pub(crate) fn prepare(folder: &Folder) -> Result<()> {
@@ -23,25 +24,100 @@ pub(crate) fn prepare(folder: &Folder) -> Result<()> {
 
 /// Fills the files.
 pub(crate) fn fill(
+    home: &Home,
     container: &Container,
     folder: &Folder,
-    hostname: &str,
     made: &[Made],
 ) -> Result<()> {
+    let hostname = &hostname(container);
     let host = |name: &str| fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default();
-    let hosts = match container.mode {
+    let mut hosts = match container.wish.mode {
         Mode::Host => host("hosts"),
-        Mode::None | Mode::Networks => hosts(container, hostname, made),
+        _ => hosts(container, hostname, made),
     };
-    let dns = made.iter().map(|made| &made.result.dns);
-    let resolv = match dns.clone().find(|dns| !dns.nameservers.is_empty()) {
-        Some(dns) => resolv_conf(dns),
-        None if container.mode == Mode::Host => host("resolv.conf"),
-        None => without_loopback(&host("resolv.conf")),
-    };
+    hosts.push_str(&further(home, container));
     write(folder, "hosts", &hosts)?;
     write(folder, "hostname", &format!("{hostname}\n"))?;
+    let of_plugins = made.iter().map(|made| &made.result.dns);
+    let mut of_plugins = of_plugins.filter(|dns| !dns.nameservers.is_empty());
+    let servers = &container.wish.names.servers;
+    let resolv = match of_plugins.next() {
+        _ if !servers.is_empty() => servers
+            .iter()
+            .map(|server| format!("nameserver {server}\n"))
+            .collect(),
+        Some(dns) => resolv_conf(dns),
+        None if container.wish.mode == Mode::Host => host("resolv.conf"),
+        None => without_loopback(&host("resolv.conf")),
+    };
     write(folder, "resolv.conf", &resolv)
+}
+
+/// The container's name for itself. Docker's rule: the beginning of the id, unless the host's name is the container's as well.
+pub(crate) fn hostname(container: &Container) -> String {
+    if let Some(given) = &container.wish.hostname {
+        return given.clone();
+    }
+    let own = || container.short_id().to_owned();
+    match container.wish.mode {
+        Mode::Host => nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_else(own),
+        _ => own(),
+    }
+}
+
+/// Tells the containers that are linked to this one where it is now: their files change in place.
+pub(crate) fn tell_linked(home: &Home, changed: &Container) -> Result<()> {
+    let client = home.client();
+    for (about, folder) in crate::container::all(home)? {
+        let linked = about.wish.names.links.iter();
+        if !linked.clone().any(|(id, _)| *id == changed.id.as_str()) {
+            continue;
+        }
+        if folder.life()?.at_rest() {
+            continue;
+        }
+        let made = attach::results(&client, &about);
+        fill(home, &about, &folder, &made)?;
+    }
+    Ok(())
+}
+
+/// The lines of `--add-host`, and of `--link` as far as the others have addresses on a network that they share with us.
+fn further(home: &Home, container: &Container) -> String {
+    let names = &container.wish.names;
+    let mut text = String::new();
+    for (name, address) in &names.hosts {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    let client = home.client();
+    for (id, alias) in &names.links {
+        let Ok((other, _)) = crate::container::find(home, id) else {
+            continue;
+        };
+        let own = |network| {
+            let mut all = container.wish.attachments.iter();
+            all.any(|made| made.network == network)
+        };
+        for made in &other.wish.attachments {
+            if made.ifname.as_str() == "lo" || !own(made.network.clone()) {
+                continue;
+            }
+            let result = attach::result(&client, &other, made).ok().flatten();
+            for ip in result.map(|result| result.ips).unwrap_or_default() {
+                text.push_str(&format!("{}\t{alias}", ip.address.ip()));
+                for name in [other.name.as_str(), &hostname(&other)] {
+                    if name != alias {
+                        text.push_str(&format!(" {name}"));
+                    }
+                }
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 fn write(folder: &Folder, name: &str, text: &str) -> Result<()> {

@@ -13,7 +13,8 @@ use std::fs;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::remove::{self, Left};
+use crate::remove;
+use crate::settle::{self, Left};
 use crate::turn::{self, Turn};
 use crate::{netns, output};
 use evidence::{CachedBy, Evidence, Key, Verdict};
@@ -126,8 +127,8 @@ fn remove_dead(
     about: &crate::container::Container,
     folder: &crate::container::Folder,
 ) -> Vec<String> {
-    match remove::claim_dead(folder) {
-        Ok(Some(_claim)) => remove::container(home, about, folder, Left::Everything)
+    match settle::claim_dead(folder) {
+        Ok(Some(_claim)) => settle::put_away(home, about, folder, Left::Everything)
             .iter()
             .map(Error::chain)
             .collect(),

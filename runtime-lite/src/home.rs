@@ -9,9 +9,9 @@ use wharfline_cni::client::Client;
 
 use crate::error::{Error, Result};
 
-/// What a reboot may take: containers, their results, the plugins' records.
+/// What a reboot may take: containers that don't stay, results, the plugins' records.
 pub(crate) const RUN_DIR: &str = "/run/wharfline";
-/// What a reboot must not take: networks made by `wharf network create`.
+/// What a reboot must not take: containers that stay, names, volumes, networks made by `wharf network create`.
 pub(crate) const LIB_DIR: &str = "/var/lib/wharfline";
 /// Where other runtimes' network configurations are, which wharf uses as well.
 pub(crate) const CONF_DIR: &str = "/etc/cni/net.d";
@@ -60,9 +60,22 @@ impl Home {
         &self.lib
     }
 
-    /// One folder per container.
-    pub(crate) fn containers(&self) -> PathBuf {
-        self.run.join("containers")
+    /// One folder per container: those that stay when they have ended, and those that don't.
+    pub(crate) fn containers(&self, kept: bool) -> PathBuf {
+        match kept {
+            true => self.lib.join("containers"),
+            false => self.run.join("containers"),
+        }
+    }
+
+    /// One link per name.
+    pub(crate) fn names(&self) -> PathBuf {
+        self.lib.join("names")
+    }
+
+    /// One folder per volume.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.lib.join("volumes")
     }
 
     /// Networks that `wharf network create` made, one conflist each.

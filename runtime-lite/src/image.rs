@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use wharf_image::{Freed, Image, Limits, Name, Store, Wish};
 
 use crate::cli::Json;
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::output::{self, Table};
 use progress::Bar;
+use wharf_protocol::clock;
 
 /// `wharf image`.
 #[derive(Debug, Subcommand)]

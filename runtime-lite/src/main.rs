@@ -2,17 +2,26 @@
 //! People and scripts call it; it calls CNI plugins and one `wharf-shim` per container.
 //! It must never change the network itself: that is the plugins' work, by their own protocol.
 
+mod accounts;
 mod attach;
 mod bundle;
 mod capabilities;
 mod cli;
-mod clock;
+mod connection;
 mod container;
+mod copy;
 mod error;
 mod etc;
+mod events;
+mod exec;
+mod format;
 mod gc;
 mod home;
 mod image;
+mod inspect;
+mod limits;
+mod logs;
+mod mounts;
 mod names;
 mod netns;
 mod network;
@@ -20,29 +29,37 @@ mod output;
 mod ports;
 mod ps;
 mod remove;
+mod restore;
+mod root;
 mod run;
 mod seccomp;
+mod session;
+mod settle;
 mod shell;
 mod shim;
+mod signals;
+mod start;
+mod stop;
 mod turn;
 mod uninstall;
+mod units;
+mod update;
+mod usage;
+mod volume;
+mod wish;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use serde_json::{Map, Value};
-use wharfline_spec::IfName;
-use wharfline_spec::cni::PortMapping;
 
-use cli::{Cli, Command, Create, Network, Run};
-use container::{Attachment, Mode};
+use cli::{Cli, Command, CreateNetwork, Network, Volume};
 use error::{Error, Result};
 use home::Home;
 
 fn main() -> ExitCode {
     let Cli { places, command } = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return wrong_use(&error),
     };
     let home = Home::new(
         places.run_dir,
@@ -50,26 +67,20 @@ fn main() -> ExitCode {
         places.conf_dir,
         places.plugin_dir,
     );
-    if let Command::Run(wanted) = command {
-        let ran = request(&home, wanted).and_then(|request| run::run(&home, request));
-        return ran.unwrap_or_else(|error| {
-            output::fail(&error.chain());
-            error.run_exit_code()
-        });
-    }
     match dispatch(&home, command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Ok(code) => code,
+        Err((error, code)) => {
             output::fail(&error.chain());
-            ExitCode::FAILURE
+            code
         }
     }
 }
 
-/// Help and version on stdout with success; a wrong use on stderr with 2, or 125 for `run`, as with Docker.
-fn usage(error: &clap::Error) -> ExitCode {
+/// Help and version on stdout with success; a wrong use on stderr with 2, or 125 where the status is a container's.
+fn wrong_use(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    let runs = std::env::args().nth(1).is_some_and(|word| word == "run");
+    let word = std::env::args().nth(1).unwrap_or_default();
+    let runs = matches!(word.as_str(), "run" | "create" | "exec");
     match (error.use_stderr(), runs) {
         (false, _) => ExitCode::SUCCESS,
         (true, true) => ExitCode::from(125),
@@ -77,15 +88,51 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn dispatch(home: &Home, command: Command) -> Result<()> {
+/// Commands whose exit status is a container's say by 125, 126 and 127 that there is none.
+fn dispatch(home: &Home, command: Command) -> std::result::Result<ExitCode, (Error, ExitCode)> {
+    let of_container = match command {
+        Command::Run(wanted) => run::run(home, *wanted),
+        Command::Start(wanted) => start::start(home, &wanted),
+        Command::Exec(wanted) => exec::exec(home, &wanted),
+        Command::Attach(wanted) => exec::attach(home, &wanted),
+        other => {
+            let done = plain(home, other).map(|()| ExitCode::SUCCESS);
+            return done.map_err(|error| (error, ExitCode::FAILURE));
+        }
+    };
+    of_container.map_err(|error| {
+        let code = error.run_exit_code();
+        (error, code)
+    })
+}
+
+fn plain(home: &Home, command: Command) -> Result<()> {
     match command {
-        Command::Run(_) => Ok(()),
-        Command::Ps(output) => ps::ps(home, output.json),
+        Command::Run(_) | Command::Start(_) | Command::Exec(_) | Command::Attach(_) => Ok(()),
+        Command::Create(wanted) => run::create(home, *wanted),
+        Command::Stop(wanted) => stop::stop(home, &wanted),
+        Command::Restart(wanted) => stop::restart(home, &wanted),
+        Command::Kill(wanted) => stop::kill(home, &wanted),
+        Command::Rm(wanted) => remove::rm(home, &wanted),
+        Command::Wait { containers } => stop::wait(home, &containers),
+        Command::Ps(wanted) => ps::ps(home, &wanted),
+        Command::Inspect(wanted) => inspect::inspect(home, &wanted),
+        Command::Rename { container, name } => stop::rename(home, &container, &name),
+        Command::Logs(wanted) => logs::logs(home, &wanted),
+        Command::Port { container } => ps::port(home, &container),
+        Command::Top(wanted) => usage::top(home, &wanted),
+        Command::Stats(wanted) => usage::stats(home, &wanted),
+        Command::Events(wanted) => events::events(home, &wanted),
+        Command::Cp(wanted) => copy::cp(home, &wanted),
+        Command::Update(wanted) => update::update(home, &wanted),
+        Command::Restore => restore::restore(home),
+        Command::Volume(Volume::Ls(output)) => volume::ls(home, output.json),
+        Command::Volume(Volume::Rm { volumes }) => volume::rm(home, &volumes),
         Command::Network(command) => network_command(home, command),
         Command::Image(command) => image::run(home, command),
         Command::Gc(wanted) => gc::gc(home, &wanted),
         Command::Uninstall(wanted) => uninstall::uninstall(home, wanted.dry_run),
-        Command::RemoveDead { id } => remove::dead(home, &id),
+        Command::Settle { id } => settle::settle(home, &id),
         Command::Completions { shell } => {
             shell::completions(shell);
             Ok(())
@@ -100,6 +147,10 @@ fn network_command(home: &Home, command: Network) -> Result<()> {
         Network::Ls(output) => network::ls(home, output.json),
         Network::Inspect { network, output } => network::inspect::show(home, &network, output.json),
         Network::Rm { network } => network::remove::rm(home, &network),
+        Network::Connect(wanted) => network::connect::connect(home, &wanted),
+        Network::Disconnect { network, container } => {
+            network::connect::disconnect(home, &network, &container)
+        }
         Network::Status { network, output } => {
             network::probe::status(home, network.as_deref(), output.json)
         }
@@ -109,7 +160,7 @@ fn network_command(home: &Home, command: Network) -> Result<()> {
     }
 }
 
-fn create(home: &Home, wanted: Create) -> Result<()> {
+fn create(home: &Home, wanted: CreateNetwork) -> Result<()> {
     let path = match (wanted.from, wanted.name) {
         (Some(file), _) => network::create_from(home, &file)?,
         (None, Some(name)) => {
@@ -130,70 +181,4 @@ fn create(home: &Home, wanted: Create) -> Result<()> {
     };
     output::print(&format!("{}\n", path.display()));
     Ok(())
-}
-
-/// What `wharf run` was asked, with its networks looked up and its ports read.
-fn request(home: &Home, wanted: Run) -> Result<run::Request> {
-    if !wanted.rm {
-        return Err(Error::WithoutRemove);
-    }
-    let mode = match wanted.network.as_deref() {
-        Some("none") => Mode::None,
-        Some("host") => Mode::Host,
-        _ => Mode::Networks,
-    };
-    let mut ports = Vec::new();
-    for given in &wanted.publish {
-        ports.extend(ports::parse(given)?);
-    }
-    let networks = match mode {
-        Mode::None | Mode::Host if ports.is_empty() => Vec::new(),
-        Mode::None => return Err(Error::PortWithoutNetwork { mode: "none" }),
-        Mode::Host => return Err(Error::PortWithoutNetwork { mode: "host" }),
-        Mode::Networks => {
-            let known = match wanted.network.as_deref() {
-                Some(name) => network::find(home, name)?,
-                None => network::find_or_make_default(home)?,
-            };
-            let attachment = Attachment {
-                network: known.list.name.clone(),
-                ifname: IfName::new("eth0")?,
-                capabilities: capabilities(&ports),
-            };
-            vec![(attachment, known.list)]
-        }
-    };
-    let rootfs = rootfs(wanted.rootfs)?;
-    Ok(run::Request {
-        name: wanted.name,
-        rootfs,
-        command: wanted.command,
-        mode,
-        networks,
-        interactive: wanted.interactive,
-    })
-}
-
-fn capabilities(ports: &[PortMapping]) -> Map<String, Value> {
-    let mut capabilities = Map::new();
-    if !ports.is_empty() {
-        let mappings = ports.iter().map(PortMapping::to_json).collect();
-        capabilities.insert("portMappings".to_owned(), Value::Array(mappings));
-    }
-    capabilities
-}
-
-fn rootfs(given: std::path::PathBuf) -> Result<std::path::PathBuf> {
-    let path = given
-        .canonicalize()
-        .map_err(Error::file("find the root filesystem", &given))?;
-    let problem = match path.parent() {
-        _ if !path.is_dir() => Some("is not a folder"),
-        None => Some("is the host's own"),
-        Some(_) => None,
-    };
-    match problem {
-        Some(problem) => Err(Error::BadRootfs { path, problem }),
-        None => Ok(path),
-    }
 }

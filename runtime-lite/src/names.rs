@@ -9,17 +9,20 @@ use std::path::PathBuf;
 
 use wharfline_spec::ContainerId;
 
+use crate::container::Folder;
 use crate::error::{Error, Result};
 use crate::home::Home;
 
 /// Takes `name` for the container `id`. A name whose container is gone is free.
-pub(crate) fn take(home: &Home, name: &str, id: &ContainerId) -> Result<()> {
+///
+/// The container's folder is there already: a name that points nowhere is one whose container is gone.
+pub(crate) fn take(home: &Home, name: &str, folder: &Folder) -> Result<()> {
     // The rule for ids is the rule for names as well: it keeps out slashes, dots alone and spaces.
     ContainerId::new(name)?;
     let link = link(home, name);
-    let dir = home.run().join("names");
+    let dir = home.names();
     fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
-    let target = home.containers().join(id.as_str());
+    let target = folder.path().to_owned();
     match symlink(&target, &link) {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
         other => return other.map_err(Error::file("create", &link)),
@@ -50,7 +53,7 @@ pub(crate) fn release(home: &Home, name: &str, id: &ContainerId) -> Result<()> {
 }
 
 fn link(home: &Home, name: &str) -> PathBuf {
-    home.run().join("names").join(name)
+    home.names().join(name)
 }
 
 /// The id of the container that has `name`, if that container is still there.

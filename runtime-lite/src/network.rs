@@ -3,6 +3,7 @@
 //! It must never change a configuration that wharf did not write.
 
 pub(crate) mod compose;
+pub(crate) mod connect;
 pub(crate) mod inspect;
 pub(crate) mod probe;
 pub(crate) mod remove;

@@ -1,56 +1,46 @@
-//! Removing a container: its processes, networks, namespace, name and folder, in this order.
-//! `run` calls it when the container has ended, the shim (as `wharf remove-dead`) when `run` is gone, `gc` for the rest.
-//! It must work on a container in any state of making, and a second time; whoever calls holds a turn.
+//! Removing a container: what is in the kernel, its unnamed volumes, its name and its folder, in this order.
+//! `rm` calls it, and `settle` for a container that is not to stay.
+//! It must work on a container in any state of making, and a second time; whoever calls holds a turn and the claim.
 
 use std::fs;
 use std::io;
+use std::time::{Duration, Instant};
 
-use wharf_protocol::{Claim, Holder, file};
+use wharf_protocol::{Request, event};
 
-use crate::container::{Container, Folder};
+use crate::container::life::Life;
+use crate::container::{self, Container, Folder};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::{attach, names, netns, shim, turn};
+use crate::settle::{self, Left};
+use crate::shim::Control;
+use crate::{cli, names, output, turn, volume};
 
-/// How much of the container its shim has already cleared away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// Nothing but networks and files.
-    Files,
-    /// Possibly processes and control groups as well.
-    Everything,
-}
+/// How long a killed container may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Removes the container, going on after errors; returns them all. The caller holds its claim.
+/// Removes the container, going on after errors; returns them all.
 ///
 /// The folder stays if anything failed that a later try could still clean.
-pub(crate) fn container(
-    home: &Home,
-    container: &Container,
-    folder: &Folder,
-    left: Left,
-) -> Vec<Error> {
-    let mut failed = Vec::new();
-    if left == Left::Everything && folder.path().join(file::BUNDLE).exists() {
-        failed.extend(shim::delete(folder).err());
-    }
-    failed.extend(attach::detach(home, container, folder));
-    rest(home, container, folder, failed)
+pub(crate) fn container(home: &Home, about: &Container, folder: &Folder, left: Left) -> Vec<Error> {
+    let failed = settle::release(home, about, folder, left);
+    rest(home, about, folder, failed)
 }
 
-/// Removes what remains when the shim has ended and the networks have been detached with these errors.
+/// Removes what remains when the kernel's side is gone, with these errors.
 pub(crate) fn rest(
     home: &Home,
-    container: &Container,
+    about: &Container,
     folder: &Folder,
     mut failed: Vec<Error>,
 ) -> Vec<Error> {
-    if let Some(path) = &container.netns {
-        failed.extend(netns::remove(path).err());
+    if about.wish.remove {
+        failed.extend(volume::remove_anonymous(home, about).err());
     }
-    failed.extend(names::release(home, &container.name, &container.id).err());
+    failed.extend(names::release(home, &about.name, &about.id).err());
     if failed.is_empty() {
         failed.extend(remove_folder(folder).err());
+        event::tell(home.run(), about.id.as_str(), "destroy", "");
     }
     failed
 }
@@ -69,26 +59,65 @@ pub(crate) fn remove_folder(folder: &Folder) -> Result<()> {
     }
 }
 
-/// `wharf remove-dead ID`: what a shim becomes when its container has ended and nobody else is there to remove it.
-pub(crate) fn dead(home: &Home, id: &str) -> Result<()> {
-    let _turn = turn::shared(home)?;
-    let (about, folder) = crate::container::find(home, id)?;
-    let Some(_claim) = claim_dead(&folder)? else {
+/// `wharf rm`: goes on after errors.
+pub(crate) fn rm(home: &Home, asked: &cli::Rm) -> Result<()> {
+    let mut failed = 0;
+    for name in &asked.containers {
+        match one(home, name, asked) {
+            Ok(()) => output::print(&format!("{name}\n")),
+            Err(Error::NoSuchContainer(_)) if asked.force => {}
+            Err(error) => {
+                failed += 1;
+                output::fail(&error.chain());
+            }
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        count => Err(Error::Unremoved(count)),
+    }
+}
+
+fn one(home: &Home, name: &str, asked: &cli::Rm) -> Result<()> {
+    let (about, folder) = container::find(home, name)?;
+    if asked.force {
+        kill(&folder, name)?;
+    } else if matches!(folder.life()?, Life::Running | Life::Restarting) {
+        return Err(Error::Running(name.to_owned()));
+    }
+    let claimed = folder.claim_at_rest(name);
+    if !folder.path().exists() {
+        // One that was not to stay.
         return Ok(());
+    }
+    let _claim = claimed?;
+    let _turn = turn::shared(home)?;
+    // Whoever worked on it may have renamed it meanwhile.
+    let about = folder.container().unwrap_or(about);
+    if asked.volumes {
+        volume::remove_anonymous(home, &about)?;
+    }
+    let left = match settle::unsettled(&folder)? {
+        true => Left::Everything,
+        false => Left::Files,
     };
-    let failed = container(home, &about, &folder, Left::Everything);
-    match failed.into_iter().next() {
+    match self::container(home, &about, &folder, left)
+        .into_iter()
+        .next()
+    {
         None => Ok(()),
         Some(error) => Err(error),
     }
 }
 
-/// Claims a container that nobody looks after; `None` if somebody does.
-pub(crate) fn claim_dead(folder: &Folder) -> Result<Option<Claim>> {
-    let locked = || Error::file("lock", folder.path());
-    let Some(claim) = Claim::take(folder.path(), Holder::Wharf).map_err(locked())? else {
-        return Ok(None);
-    };
-    let shim = claim.other_held_by(Holder::Shim).map_err(locked())?;
-    Ok(shim.is_none().then_some(claim))
+/// Has the shim, if there is one, kill the container and put it away.
+fn kill(folder: &Folder, name: &str) -> Result<()> {
+    if let Some(control) = Control::call(folder)? {
+        // One that is just ending need not answer.
+        let _ = control.tell(&Request::Delete, &[]);
+        if !folder.await_quiet(Some(Instant::now() + PATIENCE))? {
+            return Err(Error::Busy(name.to_owned()));
+        }
+    }
+    Ok(())
 }

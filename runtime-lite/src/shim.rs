@@ -1,5 +1,5 @@
 //! wharf's side of a container's shim: start it, talk to it, signal it, see it end.
-//! `run` uses it for a living container, `remove` for what a dead one left.
+//! `start` starts one, every command that works on a running container calls one, `settle` clears away after a dead one.
 //! It must never wait for a shim without noticing its death: the socket closes when it dies.
 
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use wharf_protocol::{Channel, ChannelError, Report, Request, file};
+use wharf_protocol::{Channel, ChannelError, Report, Request, Streams, file};
 
 use crate::container::Folder;
 use crate::error::{Error, Result};
@@ -39,11 +39,11 @@ impl Shim {
         let log = folder.path().join(file::LOG);
         let words = File::create(&log).map_err(Error::file("create", &log))?;
         let binary = binary();
-        let remover = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("wharf"));
+        let settler = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("wharf"));
         let child = Command::new(&binary)
             .arg("run")
             .arg(folder.path())
-            .arg(remover)
+            .arg(settler)
             // Nothing of the user's environment reaches the container through its shim.
             .env_clear()
             .envs(home.environment())
@@ -61,10 +61,9 @@ impl Shim {
         })
     }
 
-    /// Asks for the container, with these descriptors as its stdin, stdout and stderr.
-    pub(crate) fn ask_create(&self, stdio: [&dyn AsFd; 3]) -> Result<()> {
-        let descriptors = stdio.map(|end| end.as_fd());
-        self.ask(&Request::Create, &descriptors)
+    /// Asks for the container; with [`Streams::Passed`], these descriptors become its stdin, stdout and stderr.
+    pub(crate) fn ask_create(&self, streams: Streams, stdio: &[BorrowedFd<'_>]) -> Result<()> {
+        self.ask(&Request::Create(streams), stdio)
     }
 
     /// Lets the created container run.
@@ -140,6 +139,11 @@ impl Shim {
         self.child.wait().is_ok_and(|status| status.success())
     }
 
+    /// Leaves the container to its shim; returns what can be waited for.
+    pub(crate) fn leave(self) -> Left {
+        Left(self.child)
+    }
+
     /// Has the container ended and cleared away, whatever its state; says whether that worked.
     pub(crate) fn abandon(self) -> bool {
         // A shim that can't be told is dead already; waiting for it says so.
@@ -148,11 +152,72 @@ impl Shim {
     }
 }
 
+/// A shim that looks after its container alone.
+#[derive(Debug)]
+pub(crate) struct Left(Child);
+
+impl Left {
+    /// Waits until the container is put away.
+    pub(crate) fn wait(mut self) {
+        let _ = self.0.wait();
+    }
+}
+
+/// A connection to the shim of a container that somebody else started.
+#[derive(Debug)]
+pub(crate) struct Control {
+    channel: Channel,
+}
+
+impl Control {
+    /// Calls the shim of the container in `folder`; `None` if there is none.
+    pub(crate) fn call(folder: &Folder) -> Result<Option<Control>> {
+        let channel = Channel::call(folder.path())?;
+        Ok(channel.map(|channel| Control { channel }))
+    }
+
+    /// Calls the shim of a container that is to run.
+    pub(crate) fn call_running(folder: &Folder, name: &str) -> Result<Control> {
+        Control::call(folder)?.ok_or_else(|| Error::NotRunning(name.to_owned()))
+    }
+
+    /// Asks, and waits for the answer. A refusal is an error.
+    pub(crate) fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<Report> {
+        self.tell(request, descriptors)?;
+        Ok(self.hear()?.0)
+    }
+
+    /// Asks without waiting.
+    pub(crate) fn tell(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        Ok(self.channel.send(request, descriptors)?)
+    }
+
+    /// The shim's next word, and what came with it.
+    pub(crate) fn hear(&self) -> Result<(Report, Vec<OwnedFd>)> {
+        match self.channel.receive::<Report>()? {
+            Some((Report::Failed(failure), _)) => Err(Error::Container(failure)),
+            Some(said) => Ok(said),
+            None => Err(Error::ShimGone),
+        }
+    }
+}
+
+impl AsFd for Control {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
 /// Ends what is left of a container without a shim: processes, control groups, libcontainer's files.
 pub(crate) fn delete(folder: &Folder) -> Result<()> {
+    helper("delete", folder)
+}
+
+/// Has the shim's binary do something to a container's control groups that needs no running shim.
+pub(crate) fn helper(verb: &str, folder: &Folder) -> Result<()> {
     let binary = binary();
     let done = Command::new(&binary)
-        .arg("delete")
+        .arg(verb)
         .arg(folder.path())
         .stdin(Stdio::null())
         .output()

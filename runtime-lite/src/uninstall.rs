@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use crate::bundle::CGROUP_PARENT;
 use crate::error::{Error, Result};
 use crate::home::{Home, LIBCNI_CACHE};
-use crate::{gc, netns, network, output};
+use crate::{container, gc, netns, network, output, volume};
 
 /// Plugins that keep something on the host beyond their attachments, in the order in which it goes.
 const PLUGINS: [&str; 4] = ["portmap", "bridge", "host-local", "loopback"];
@@ -21,6 +21,10 @@ pub(crate) fn uninstall(home: &Home, dry_run: bool) -> Result<()> {
     let living = gc::living(home)?;
     if !living.is_empty() {
         return Err(Error::StillUsed(living));
+    }
+    let kept = kept(home)?;
+    if !kept.is_empty() {
+        return Err(Error::StillThere(kept));
     }
     let mut report = Report {
         dry_run,
@@ -50,6 +54,17 @@ pub(crate) fn uninstall(home: &Home, dry_run: bool) -> Result<()> {
         0 => Ok(()),
         count => Err(Error::Uncleaned(count)),
     }
+}
+
+/// What the user has put there, and may want to keep.
+fn kept(home: &Home) -> Result<Vec<String>> {
+    let containers = container::all(home)?.into_iter();
+    let containers = containers.filter(|(_, folder)| folder.kept());
+    let containers = containers.map(|(about, _)| format!("container {}", about.name));
+    let volumes = volume::all(home)?.into_iter();
+    Ok(containers
+        .chain(volumes.map(|name| format!("volume {name}")))
+        .collect())
 }
 
 /// What has been said and done.

@@ -5,17 +5,33 @@
 #[path = "suite/support.rs"]
 mod support;
 
+#[path = "suite/connect.rs"]
+mod connect;
 #[path = "suite/crash.rs"]
 mod crash;
+#[path = "suite/escape.rs"]
+mod escape;
 #[path = "suite/gc.rs"]
 mod gc;
 #[path = "suite/image.rs"]
 mod image;
 #[path = "suite/isolation.rs"]
 mod isolation;
+#[path = "suite/lifecycle.rs"]
+mod lifecycle;
 #[path = "suite/networks.rs"]
 mod networks;
+#[path = "suite/observe.rs"]
+mod observe;
+#[path = "suite/options.rs"]
+mod options;
+#[path = "suite/policy.rs"]
+mod policy;
 #[path = "suite/run.rs"]
 mod run;
+#[path = "suite/runtimes.rs"]
+mod runtimes;
+#[path = "suite/streams.rs"]
+mod streams;
 #[path = "suite/uninstall.rs"]
 mod uninstall;

@@ -4,19 +4,25 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The largest packet that is read. Messages are far smaller: paths and lists stay in files.
-const PACKET_BYTES: usize = 64 * 1024;
+use crate::file;
+
+/// The largest packet that is sent or read: the environment of a further process is the largest thing in one.
+const PACKET_BYTES: usize = 160 * 1024;
 /// The most descriptors that travel with one message: stdin, stdout, stderr.
 const MAX_DESCRIPTORS: usize = 3;
+/// So many callers may wait for a shim that is busy making a container.
+const BACKLOG: i32 = 128;
 
 /// Why a message could not be sent or understood.
 #[derive(Debug)]
@@ -77,6 +83,48 @@ impl Channel {
         Ok(Channel { socket })
     }
 
+    /// A socket that shims listen on, in the folder `dir`. It does not block.
+    pub fn listen(dir: &Path) -> Result<OwnedFd, ChannelError> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let kind = SocketType::SEQPACKET;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+        match std::fs::remove_file(dir.join(file::CONTROL)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(ChannelError::Socket(cause));
+            }
+            _ => {}
+        }
+        with_address(dir, |address| rustix::net::bind(&socket, address))?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket)
+    }
+
+    /// The next caller of a listening socket; `None` if there is none.
+    pub fn accept(listener: &OwnedFd) -> Result<Option<Channel>, ChannelError> {
+        match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(socket) => Ok(Some(Channel { socket })),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Calls the shim that serves the folder `dir`; `None` if none does.
+    pub fn call(dir: &Path) -> Result<Option<Channel>, ChannelError> {
+        let kind = SocketType::SEQPACKET;
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+        match with_address(dir, |address| rustix::net::connect(&socket, address)) {
+            Ok(()) => Ok(Some(Channel { socket })),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Another end that was received or inherited.
+    pub fn from_socket(socket: OwnedFd) -> Channel {
+        Channel { socket }
+    }
+
     /// Sends `message`, and copies of `descriptors` (at most three) with it.
     pub fn send<T: Serialize>(
         &self,
@@ -131,6 +179,18 @@ impl Channel {
     }
 }
 
+/// The address of a folder's control socket. A path in an address has 108 bytes at most (unix(7)), so the folder is named
+/// by a descriptor.
+fn with_address<T>(
+    dir: &Path,
+    work: impl FnOnce(&SocketAddrUnix) -> rustix::io::Result<T>,
+) -> rustix::io::Result<T> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(dir, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), file::CONTROL);
+    work(&SocketAddrUnix::new(path)?)
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -166,7 +226,7 @@ mod tests {
         let (wharf, shim) = ends();
         let (mut reader, writer) = io::pipe().expect("a pipe");
         wharf
-            .send(&Request::Create, &[writer.as_fd()])
+            .send(&Request::Attach, &[writer.as_fd()])
             .expect("sent");
         drop(writer);
         let (_, descriptors) = shim.receive::<Request>().expect("read").expect("open");

@@ -6,9 +6,11 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 
 use crate::file;
@@ -50,6 +52,28 @@ impl Claim {
         }
     }
 
+    /// The same, waiting for whoever has it for at most `patience`; `None` if that was not enough.
+    pub fn wait(dir: &Path, holder: Holder, patience: Duration) -> io::Result<Option<Claim>> {
+        let file = open_existing(dir)?;
+        let (sender, receiver) = mpsc::channel();
+        // fcntl(2) knows no deadline. The lock is the process's, whichever of its threads takes it; one that is taken
+        // too late is given back at once, because nobody receives it.
+        std::thread::spawn(move || {
+            let taken = loop {
+                match fcntl(&file, FcntlArg::F_SETLKW(&range(holder, libc::F_WRLCK))) {
+                    Err(Errno::EINTR) => {}
+                    Err(errno) => break Err(errno.into()),
+                    Ok(_) => break Ok(Claim { file }),
+                }
+            };
+            let _ = sender.send(taken);
+        });
+        match receiver.recv_timeout(patience) {
+            Ok(taken) => taken.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// The pid of the process that holds `holder`'s lock, if one does. Asking about a claim that the caller
     /// itself holds is not possible: a process does not conflict with itself, and closing the file would drop it.
     pub fn held_by(dir: &Path, holder: Holder) -> io::Result<Option<i32>> {
@@ -58,6 +82,13 @@ impl Claim {
             other => other?,
         };
         holder_of(&file, holder)
+    }
+
+    /// Keeps the lock over an exec(2), for what this process becomes: locks are a process's own, and stay as long as none
+    /// of its descriptors of the file is closed (fcntl(2)).
+    pub fn survive_exec(&self) -> io::Result<()> {
+        fcntl(&self.file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(())
     }
 
     /// The pid of the process that holds the other party's lock on the container that is claimed here.

@@ -4,13 +4,19 @@
 
 mod channel;
 mod claim;
+pub mod clock;
+pub mod event;
 mod message;
+mod policy;
 mod status;
 
 pub use channel::{Channel, ChannelError};
 pub use claim::{Claim, Holder};
-pub use message::{Failure, Report, Request, Stage};
-pub use status::{Phase, Status, process_start, write_atomically};
+pub use message::{Failure, Report, Request, Stage, Streams};
+pub use policy::{Health, Orders, Restart, back_off};
+pub use status::{
+    Phase, Status, Wellbeing, WellbeingState, boot_id, process_start, write_atomically,
+};
 
 /// Names of the files in a container's directory; docs/wharf.md describes each.
 pub mod file {
@@ -22,6 +28,10 @@ pub mod file {
     pub const STATUS: &str = "status.json";
     /// The file whose locks say who is alive; see [`crate::Claim`].
     pub const CLAIM: &str = "lock";
+    /// The socket on which the shim takes requests.
+    pub const CONTROL: &str = "control";
+    /// What the container wrote, if the shim kept its streams; `output.log.1` is what came before.
+    pub const OUTPUT: &str = "output.log";
     /// What the shim had to say.
     pub const LOG: &str = "shim.log";
     /// libcontainer's own state.

@@ -11,19 +11,45 @@ use serde::{Deserialize, Serialize};
 use crate::file;
 
 /// A step of a container's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Made, not yet running.
+    /// On its way: being made, or made and not yet running.
+    #[default]
     Created,
     /// Its command runs.
     Running,
+    /// Its command has ended and will be started again.
+    Restarting,
     /// Its first process is gone.
     Exited,
 }
 
-/// The contents of `status.json`.
+/// What the last probes said; see [`crate::Health`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wellbeing {
+    /// `starting`, `healthy` or `unhealthy`.
+    pub state: WellbeingState,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// What the last probe printed, cut off.
+    pub output: String,
+}
+
+/// Whether a container is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WellbeingState {
+    /// No probe has counted yet.
+    Starting,
+    /// The last probe that counted succeeded.
+    Healthy,
+    /// Too many have failed in a row.
+    Unhealthy,
+}
+
+/// The contents of `status.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Status {
     /// The step.
     pub phase: Phase,
@@ -32,9 +58,33 @@ pub struct Status {
     /// When that process started, in clock ticks since boot (field 22 of /proc/PID/stat, proc(5)).
     /// A pid alone may belong to another process by now; pid and start together do not.
     pub pid_start: u64,
+    /// The boot that both belong to.
+    #[serde(default)]
+    pub boot_id: String,
     /// The exit status, once there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub exit_code: Option<i32>,
+    /// When it was last started (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started: Option<String>,
+    /// When it last ended (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub finished: Option<String>,
+    /// How often its policy has started it again since it was started.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Whether it was stopped: its policy does not apply then.
+    #[serde(default)]
+    pub stopped: bool,
+    /// Whether its networks are detached, and nothing of it is left in the kernel.
+    #[serde(default)]
+    pub settled: bool,
+    /// Why it could not be started, if it could not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// Whether it is well, if it is asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health: Option<Wellbeing>,
 }
 
 impl Status {
@@ -56,8 +106,14 @@ impl Status {
 
     /// Whether the first process is still the one that this status speaks of.
     pub fn process_lives(&self) -> bool {
-        process_start(self.pid) == Some(self.pid_start)
+        self.boot_id == boot_id() && process_start(self.pid) == Some(self.pid_start)
     }
+}
+
+/// This boot's identity: a process of another one is gone, whatever its number. Empty if the kernel does not say.
+pub fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
 }
 
 /// When process `pid` started, in clock ticks since boot; `None` if there is no such process.
@@ -99,6 +155,7 @@ mod tests {
             pid: 7,
             pid_start: 9,
             exit_code: Some(137),
+            ..Status::default()
         };
         assert_eq!(Status::read(dir.path()).expect("read"), None);
         status.write(dir.path()).expect("written");
@@ -113,7 +170,8 @@ mod tests {
             phase: Phase::Running,
             pid,
             pid_start,
-            exit_code: None,
+            boot_id: boot_id(),
+            ..Status::default()
         };
         assert!(status(start).process_lives());
         assert!(!status(start + 1).process_lives());

@@ -55,9 +55,11 @@ pub(crate) enum ShimError {
         /// The reason.
         source: CreateCgroupSetupError,
     },
-    /// The container's control groups can't be removed.
-    #[error("remove the control groups {}", path.display())]
+    /// The container's control groups can't be changed or removed.
+    #[error("{doing} the control groups {}", path.display())]
     Cgroup {
+        /// What was tried.
+        doing: &'static str,
         /// Path below each hierarchy's root.
         path: PathBuf,
         /// The reason.

@@ -2,9 +2,18 @@
 //! `wharf` starts it with a socket as stdin; nothing else should.
 //! It must stay single-threaded (libcontainer clones without fork handlers) and never touch the network.
 
+mod console;
+mod course;
 mod error;
+mod exec;
+mod health;
+mod log;
 mod payload;
+mod program;
+mod requests;
 mod runtime;
+mod session;
+mod streams;
 mod supervise;
 
 use std::path::{Path, PathBuf};
@@ -12,15 +21,17 @@ use std::process::ExitCode;
 
 use error::ShimError;
 
-const USAGE: &str = "usage: wharf-shim run DIR REMOVER | wharf-shim delete DIR\n\
+const USAGE: &str = "usage: wharf-shim run DIR SETTLER | wharf-shim exec DIR | wharf-shim delete DIR | wharf-shim limit DIR\n\
     wharf starts this program by itself; see `wharf run --help`.\n";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["run", dir, remover] => supervise::run(&PathBuf::from(dir), Path::new(remover)),
+        ["run", dir, settler] => supervise::run(&PathBuf::from(dir), Path::new(settler)),
+        ["exec", dir] => exec::serve(Path::new(dir)),
         ["delete", dir] => runtime::delete(Path::new(dir)),
+        ["limit", dir] => runtime::limit(Path::new(dir)),
         _ => {
             say(USAGE);
             return ExitCode::from(2);

@@ -12,9 +12,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::capabilities::drop_privileges;
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, LinuxSeccomp, Spec};
+use libcontainer::seccomp::initialize_seccomp;
+use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::sys::signal::SigSet;
+use rustix::termios::{Winsize, tcsetwinsize};
 use signal_hook::consts::FORBIDDEN;
 use signal_hook::flag;
 use wharf_protocol::{Failure, Stage};
@@ -25,6 +29,31 @@ use wharf_protocol::{Failure, Stage};
 #[derive(Clone)]
 pub(crate) struct Payload {
     verdict: Rc<PipeWriter>,
+    confinement: Option<Rc<Confinement>>,
+}
+
+/// What libcontainer leaves to do for a further process: it knows neither the container's filter there, nor how to load
+/// one after it has given up its privileges. So it is told of no capabilities, and both are done here, in this order.
+pub(crate) struct Confinement {
+    pub(crate) filter: Option<LinuxSeccomp>,
+    pub(crate) capabilities: Option<LinuxCapabilities>,
+}
+
+impl Confinement {
+    fn apply(&self) -> Result<(), ExecutorError> {
+        let refused = |doing: &str, cause: &dyn std::error::Error| {
+            ExecutorError::Other(format!("{doing}: {cause}"))
+        };
+        if let Some(filter) = &self.filter {
+            initialize_seccomp(filter)
+                .map_err(|cause| refused("load the system call filter", &cause))?;
+        }
+        if let Some(capabilities) = &self.capabilities {
+            drop_privileges(capabilities, create_syscall().as_ref())
+                .map_err(|cause| refused("give up capabilities", &cause))?;
+        }
+        Ok(())
+    }
 }
 
 /// Where the shim learns what became of the command.
@@ -36,8 +65,19 @@ const NOT_EXECUTABLE: u8 = b'x';
 impl Payload {
     pub(crate) fn new() -> io::Result<(Payload, Verdict)> {
         let (reader, writer) = io::pipe()?;
-        let verdict = Rc::new(writer);
-        Ok((Payload { verdict }, Verdict(reader)))
+        let payload = Payload {
+            verdict: Rc::new(writer),
+            confinement: None,
+        };
+        Ok((payload, Verdict(reader)))
+    }
+
+    /// The same for a further process.
+    pub(crate) fn confined(self, confinement: Confinement) -> Payload {
+        Payload {
+            confinement: Some(Rc::new(confinement)),
+            ..self
+        }
     }
 
     fn tell(&self, verdict: u8, reason: &str) {
@@ -90,6 +130,13 @@ impl Executor for Payload {
             .thread_set_mask()
             .map_err(|errno| ExecutorError::Other(format!("unblock signals: {errno}")))?;
         forget_ignored_signals();
+        set_terminal_size(spec);
+        if let Some(confinement) = &self.confinement
+            && let Err(cause) = confinement.apply()
+        {
+            self.tell(NOT_EXECUTABLE, &cause.to_string());
+            return Err(cause);
+        }
         // std's exec puts SIGPIPE back to its default, which Rust's start-up code had ignored.
         let cause = Command::new(command).args(arguments).exec();
         let reason = format!("execute {command}: {cause}");
@@ -112,6 +159,23 @@ fn forget_ignored_signals() {
             // One that can't be caught can't be ignored either.
             let _ = flag::register(number, Arc::clone(&caught));
         }
+    }
+}
+
+/// The size that the user's terminal has, before the command can ask for it.
+fn set_terminal_size(spec: &Spec) {
+    let process = spec.process().as_ref();
+    let size = process.and_then(|process| process.console_size());
+    if let Some(size) = size {
+        let cells = |count: u64| u16::try_from(count).unwrap_or(0);
+        let size = Winsize {
+            ws_row: cells(size.height()),
+            ws_col: cells(size.width()),
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // A process without a terminal needs no size.
+        let _ = tcsetwinsize(io::stdin(), size);
     }
 }
 

@@ -6,95 +6,146 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use libcgroups::common::{CgroupConfig, CgroupManager, create_cgroup_manager};
+use libcgroups::common::{
+    AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
+};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use wharf_protocol::{Failure, Stage, Status, file, process_start};
+use wharf_protocol::{Failure, Orders, Stage, Status, file};
 
 use crate::Result;
+use crate::console::Console;
 use crate::error::{ShimError, chain};
 use crate::payload::{Payload, Verdict};
+use crate::program;
 
 /// A container that exists and waits for [`Created::start`].
 pub(crate) struct Created {
-    container: Container,
-    verdict: Verdict,
-    pid: i32,
+    kind: Kind,
+    /// The container's first process.
+    pub(crate) pid: i32,
+    /// The terminal's master, if it has one.
+    pub(crate) terminal: Option<OwnedFd>,
 }
 
-/// Makes the container whose bundle is the directory `dir`, with `stdio` as its descriptors 0, 1 and 2.
+enum Kind {
+    Library(Box<Container>, Verdict),
+    Program(PathBuf),
+}
+
+/// What a container's first process gets as its descriptors 0, 1 and 2.
+pub(crate) enum Stdio {
+    Given([OwnedFd; 3]),
+    Terminal,
+}
+
+/// Makes the container whose bundle is the directory `dir`, with libcontainer or with another OCI runtime.
 ///
 /// On failure nothing of it is left but libcontainer's and our files below `dir`.
-pub(crate) fn create(dir: &Path, stdio: [OwnedFd; 3]) -> std::result::Result<Created, Failure> {
-    let (payload, verdict) = Payload::new().map_err(|cause| Failure {
+pub(crate) fn create(
+    dir: &Path,
+    stdio: Stdio,
+    program: Option<&Path>,
+) -> std::result::Result<Created, Failure> {
+    let failed = |reason| Failure {
         stage: Stage::Create,
-        reason: format!("make a pipe: {cause}"),
-    })?;
-    match build(dir, stdio, payload) {
-        Ok((container, pid)) => Ok(Created {
-            container,
-            verdict,
+        reason,
+    };
+    if let Some(program) = program {
+        let (pid, terminal) = program::create(program, dir, stdio)?;
+        return Ok(Created {
+            kind: Kind::Program(program.to_owned()),
             pid,
+            terminal,
+        });
+    }
+    let (payload, verdict) =
+        Payload::new().map_err(|cause| failed(format!("make a pipe: {cause}")))?;
+    match build(dir, stdio, payload) {
+        Ok((container, pid, terminal)) => Ok(Created {
+            kind: Kind::Library(Box::new(container), verdict),
+            pid,
+            terminal,
         }),
         Err(cause) => {
             // All writers of the pipe are gone with the failed process, so this can't block.
             let told = verdict.wait().ok().flatten();
-            Err(told.unwrap_or_else(|| Failure {
-                stage: Stage::Create,
-                reason: chain(&cause),
-            }))
+            Err(told.unwrap_or_else(|| failed(chain(&cause))))
         }
     }
 }
 
-fn build(dir: &Path, stdio: [OwnedFd; 3], payload: Payload) -> Result<(Container, i32)> {
-    let [stdin, stdout, stderr] = stdio;
+/// libcontainer's reason as ours.
+pub(crate) fn refused(doing: &'static str) -> impl FnOnce(LibcontainerError) -> ShimError {
+    move |source| ShimError::Container {
+        doing,
+        source: Box::new(source),
+    }
+}
+
+fn build(dir: &Path, stdio: Stdio, payload: Payload) -> Result<(Container, i32, Option<OwnedFd>)> {
+    let doing = "make the container";
     let state = dir.join(file::RUNTIME);
     fs::create_dir_all(&state).map_err(ShimError::file("create", &state))?;
-    let refused = |source| ShimError::Container {
-        doing: "make the container",
-        source: Box::new(source),
-    };
-    let container = ContainerBuilder::new(container_id(dir), SyscallType::Linux)
+    let builder = ContainerBuilder::new(container_id(dir), SyscallType::Linux)
         .with_executor(payload)
-        .with_stdin(stdin)
-        .with_stdout(stdout)
-        .with_stderr(stderr)
         .with_root_path(state)
-        .map_err(refused)?
+        .map_err(refused(doing))?;
+    let (builder, console) = with_stdio(builder, dir, stdio)?;
+    let container = builder
         .as_init(dir)
         .with_systemd(false)
         .with_detach(true)
         .build()
-        .map_err(refused)?;
+        .map_err(refused(doing))?;
     let pid = container
         .pid()
         .ok_or(ShimError::OutOfOrder("make a container gave no process"))?;
-    Ok((container, pid.as_raw()))
+    let terminal = console.map(|console| console.terminal()).transpose()?;
+    Ok((container, pid.as_raw(), terminal))
+}
+
+/// Tells libcontainer what the process gets as stdin, stdout and stderr.
+pub(crate) fn with_stdio(
+    builder: ContainerBuilder,
+    dir: &Path,
+    stdio: Stdio,
+) -> Result<(ContainerBuilder, Option<Console>)> {
+    match stdio {
+        Stdio::Given([stdin, stdout, stderr]) => {
+            let builder = builder.with_stdin(stdin);
+            Ok((builder.with_stdout(stdout).with_stderr(stderr), None))
+        }
+        Stdio::Terminal => {
+            let console = Console::open(dir)?;
+            let path = console.path().to_owned();
+            Ok((builder.with_console_socket(Some(path)), Some(console)))
+        }
+    }
 }
 
 impl Created {
-    /// The container's first process.
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid
-    }
-
     /// Lets the command run, and returns once it does.
-    pub(crate) fn start(mut self) -> std::result::Result<(), Failure> {
-        self.container.start().map_err(|cause| Failure {
+    pub(crate) fn start(self, dir: &Path) -> std::result::Result<(), Failure> {
+        let failed = |reason| Failure {
             stage: Stage::Start,
-            reason: format!("start the container: {}", chain(&cause)),
-        })?;
-        match self.verdict.wait() {
+            reason,
+        };
+        let (mut container, verdict) = match self.kind {
+            Kind::Program(program) => return program::start(&program, dir),
+            Kind::Library(container, verdict) => (container, verdict),
+        };
+        container
+            .start()
+            .map_err(|cause| failed(format!("start the container: {}", chain(&cause))))?;
+        match verdict.wait() {
             Ok(None) => Ok(()),
             Ok(Some(failure)) => Err(failure),
-            Err(cause) => Err(Failure {
-                stage: Stage::Start,
-                reason: format!("learn what became of the command: {cause}"),
-            }),
+            Err(cause) => Err(failed(format!("learn what became of the command: {cause}"))),
         }
     }
 }
@@ -105,6 +156,9 @@ impl Created {
 pub(crate) fn delete(dir: &Path) -> Result<()> {
     if let Ok(Some(status)) = Status::read(dir) {
         kill_process(&status);
+    }
+    if let Some(program) = orders(dir).runtime {
+        program::delete(&program, dir);
     }
     remove_cgroups(dir)?;
     let state = dir.join(file::RUNTIME);
@@ -118,14 +172,14 @@ pub(crate) fn delete(dir: &Path) -> Result<()> {
 
 /// Kills the container's first process, and with it its whole pid namespace (pid_namespaces(7)).
 fn kill_process(status: &Status) {
-    // The descriptor pins the process before its start time is compared, so no other can take its place.
+    // The descriptor pins the process before its boot and start time are compared, so no other can take its place.
     let Some(pid) = Pid::from_raw(status.pid) else {
         return;
     };
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
         return;
     };
-    if process_start(status.pid) == Some(status.pid_start) {
+    if status.process_lives() {
         let _ = pidfd_send_signal(&process, Signal::KILL);
     }
 }
@@ -134,19 +188,56 @@ fn remove_cgroups(dir: &Path) -> Result<()> {
     let Some(path) = cgroups_path(dir) else {
         return Ok(());
     };
+    manager(dir, &path)?
+        .remove()
+        .map_err(|source| ShimError::Cgroup {
+            doing: "remove",
+            path,
+            source: Box::new(source),
+        })
+}
+
+/// Makes the running container's control groups what its bundle says now, but for its devices, which do not change.
+pub(crate) fn limit(dir: &Path) -> Result<()> {
+    let spec = Spec::load(dir.join(file::BUNDLE))
+        .map_err(|cause| refused("read the bundle")(cause.into()))?;
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().clone());
+    let (Some(path), Some(mut resources)) = (cgroups_path(dir), resources) else {
+        return Ok(());
+    };
+    resources.set_devices(None);
+    let wanted = ControllerOpt {
+        resources: &resources,
+        disable_oom_killer: false,
+        oom_score_adj: None,
+        freezer_state: None,
+    };
+    manager(dir, &path)?
+        .apply(&wanted)
+        .map_err(|source| ShimError::Cgroup {
+            doing: "set the limits of",
+            path,
+            source: Box::new(source),
+        })
+}
+
+fn manager(dir: &Path, path: &Path) -> Result<AnyCgroupManager> {
     let config = CgroupConfig {
-        cgroup_path: path.clone(),
+        cgroup_path: path.to_owned(),
         systemd_cgroup: false,
         container_name: container_id(dir),
     };
-    let manager = create_cgroup_manager(config).map_err(|source| ShimError::CgroupSetup {
-        path: path.clone(),
+    create_cgroup_manager(config).map_err(|source| ShimError::CgroupSetup {
+        path: path.to_owned(),
         source,
-    })?;
-    manager.remove().map_err(|source| ShimError::Cgroup {
-        path,
-        source: Box::new(source),
     })
+}
+
+/// The part of `container.json` that is ours to obey; nothing if it can't be read any more.
+pub(crate) fn orders(dir: &Path) -> Orders {
+    let text = fs::read(dir.join(file::CONTAINER)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// The bundle's `linux.cgroupsPath`; `None` if the container never came as far as having a bundle.
@@ -156,7 +247,7 @@ fn cgroups_path(dir: &Path) -> Option<PathBuf> {
 }
 
 /// A container's directory is named after it.
-fn container_id(dir: &Path) -> String {
+pub(crate) fn container_id(dir: &Path) -> String {
     dir.file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()

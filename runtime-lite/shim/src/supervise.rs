@@ -1,25 +1,27 @@
-//! A shim's life: claim the container, obey `wharf`, forward signals, reap, report the end, clear away.
-//! `main` calls it once, for `wharf-shim run`.
-//! It must outlive `wharf`: if that is gone when the container ends, it becomes the command that removes it.
+//! A shim's life: claim the container, obey requests, forward signals, reap, restart, probe, clear away.
+//! `main` calls it once, for `wharf-shim run`. What a request does is `requests`; what the container does is `course`.
+//! It must outlive `wharf`: if that is gone when the container ends, it becomes the command that settles what remains.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::SignalFd;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use wharf_protocol::{
-    Channel, Claim, Failure, Holder, Phase, Report, Request, Status, process_start,
-};
+use wharf_protocol::{Channel, Claim, Holder, Report, Status, boot_id, event};
 
 use crate::Result;
 use crate::error::ShimError;
+use crate::health::Check;
 use crate::runtime::{self, Created};
+use crate::session::{News, Owner, Session};
+use crate::streams::Streams;
 
 /// Signals that `wharf` passes on to the container through us. Whoever signals the shim means the container.
 const FORWARDED: [Signal; 9] = [
@@ -34,39 +36,81 @@ const FORWARDED: [Signal; 9] = [
     Signal::SIGWINCH,
 ];
 
-/// Serves the container in `dir` until it is gone. `remover` is the `wharf` binary to become at the end
-/// if the `wharf` that started us has died meanwhile.
-pub(crate) fn run(dir: &Path, remover: &Path) -> Result<()> {
+/// Serves the container in `dir` until it is gone. `settler` is the `wharf` binary to become at the end
+/// if the `wharf` that started us has died, or left, meanwhile.
+pub(crate) fn run(dir: &Path, settler: &Path) -> Result<()> {
     let claim = Claim::take(dir, Holder::Shim)
         .map_err(ShimError::file("lock", dir))?
         .ok_or_else(|| ShimError::Taken(dir.to_owned()))?;
     let mut shim = Shim::prepare(dir)?;
     shim.serve()?;
     let cleared = runtime::delete(dir);
-    let orphaned = shim.channel.is_none();
-    drop(claim);
-    if orphaned {
-        return Err(become_remover(dir, remover));
+    if shim.maker_finishes() {
+        drop(claim);
+        return cleared;
     }
-    cleared
+    drop(shim);
+    // Until it is settled nobody may think that it is.
+    claim
+        .survive_exec()
+        .map_err(ShimError::file("keep the lock of", dir))?;
+    Err(become_settler(dir, settler))
 }
 
 /// Where the container is, as far as this shim has brought it.
-enum Life {
+pub(super) enum Life {
     Unmade,
     Waiting(Box<Created>),
     Running,
+    /// Its first process is gone; what it wrote is being read, until then at most.
+    Ending(i32, Instant),
+    /// It will be started again then.
+    Resting(Instant),
     Over,
 }
 
-struct Shim {
-    dir: PathBuf,
-    /// `None` once `wharf` is gone.
-    channel: Option<Channel>,
+/// A connection.
+pub(super) struct Peer {
+    pub(super) id: u64,
+    pub(super) channel: Channel,
+    /// The `wharf` that started us.
+    pub(super) maker: bool,
+    /// Wants to be told of the end.
+    pub(super) waits: bool,
+}
+
+pub(super) struct Shim {
+    pub(super) dir: PathBuf,
+    listener: OwnedFd,
+    pub(super) peers: Vec<Peer>,
+    peers_so_far: u64,
     signals: SignalFd,
-    life: Life,
+    pub(super) life: Life,
     /// The container's first process, while it is not reaped.
-    first: Option<Pid>,
+    pub(super) first: Option<Pid>,
+    pub(super) status: Status,
+    /// Whether its command has ever run.
+    pub(super) started: bool,
+    /// Who holds the container's streams; asked with the making.
+    pub(super) wish: Option<wharf_protocol::Streams>,
+    pub(super) streams: Option<Streams>,
+    pub(super) sessions: Vec<Session>,
+    /// Processes that were reaped before their helper could tell of them.
+    strays: Vec<(Pid, i32)>,
+    pub(super) check: Option<Check>,
+    /// When a container that was asked to end is killed.
+    pub(super) kill_at: Option<Instant>,
+    pub(super) running_since: Instant,
+    pub(super) back_off: Option<Duration>,
+}
+
+/// What became ready.
+enum Ready {
+    Signals,
+    Listener,
+    Peer(u64),
+    Session,
+    Streams,
 }
 
 impl Shim {
@@ -77,110 +121,122 @@ impl Shim {
         // What the container leaves running comes to us and not to the host's init, and is reaped.
         nix::sys::prctl::set_child_subreaper(true)
             .map_err(ShimError::system("become a subreaper"))?;
+        let maker = Peer {
+            id: 0,
+            channel,
+            maker: true,
+            waits: true,
+        };
         Ok(Shim {
+            listener: Channel::listen(dir)?,
             dir: dir.to_owned(),
-            channel: Some(channel),
+            peers: vec![maker],
+            peers_so_far: 0,
             signals: watch_signals()?,
             life: Life::Unmade,
             first: None,
+            status: Status {
+                boot_id: boot_id(),
+                ..Status::default()
+            },
+            started: false,
+            wish: None,
+            streams: None,
+            sessions: Vec::new(),
+            strays: Vec::new(),
+            check: None,
+            kill_at: None,
+            running_since: Instant::now(),
+            back_off: None,
         })
+    }
+
+    /// Whoever started us puts the container away if its start failed, or if the container's streams are its own.
+    fn maker_finishes(&self) -> bool {
+        let own = matches!(self.wish, Some(wharf_protocol::Streams::Passed));
+        (own || !self.started) && self.peers.iter().any(|peer| peer.maker)
     }
 
     fn serve(&mut self) -> Result<()> {
         while !matches!(self.life, Life::Over) {
-            let (asked, signalled) = self.wait()?;
-            if signalled {
-                self.take_signals()?;
+            for ready in self.wait()? {
+                match ready {
+                    Ready::Signals => self.take_signals()?,
+                    Ready::Listener => self.take_calls()?,
+                    Ready::Peer(id) => self.take_request(id)?,
+                    Ready::Session => self.hear_helpers()?,
+                    // They get their turn below in any case.
+                    Ready::Streams => {}
+                }
             }
-            if asked && !matches!(self.life, Life::Over) {
-                self.take_request()?;
-            }
+            self.keep_time()?;
         }
         Ok(())
     }
 
-    /// Blocks until `wharf` says something (or dies) or a signal comes; says which.
-    fn wait(&self) -> Result<(bool, bool)> {
-        let mut watched = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        if let Some(channel) = &self.channel {
-            watched.push(PollFd::new(channel.as_fd(), PollFlags::POLLIN));
+    /// Blocks until something is ready or due; says what is ready.
+    fn wait(&self) -> Result<Vec<Ready>> {
+        let mut watched = vec![
+            (self.signals.as_fd(), PollFlags::POLLIN, Ready::Signals),
+            (self.listener.as_fd(), PollFlags::POLLIN, Ready::Listener),
+        ];
+        for peer in &self.peers {
+            watched.push((
+                peer.channel.as_fd(),
+                PollFlags::POLLIN,
+                Ready::Peer(peer.id),
+            ));
         }
-        match poll(&mut watched, PollTimeout::NONE) {
-            Err(Errno::EINTR) => return Ok((false, false)),
+        for helper in self.sessions.iter().filter_map(Session::watched) {
+            watched.push((helper, PollFlags::POLLIN, Ready::Session));
+        }
+        let streams = self.streams.iter().flat_map(Streams::interests);
+        watched.extend(streams.map(|(end, flags)| (end, flags, Ready::Streams)));
+        let mut polled: Vec<PollFd<'_>> = watched
+            .iter()
+            .map(|(end, flags, _)| PollFd::new(*end, *flags))
+            .collect();
+        match poll(&mut polled, self.timeout()) {
+            Err(Errno::EINTR) => return Ok(Vec::new()),
             other => other.map_err(ShimError::system("wait for events"))?,
         };
-        let ready = |at: usize| watched.get(at).and_then(PollFd::any).unwrap_or(false);
-        Ok((ready(1), ready(0)))
+        let ready: Vec<bool> = polled
+            .iter()
+            .map(|end| end.any().unwrap_or(false))
+            .collect();
+        let ready = watched.into_iter().zip(ready).filter(|(_, ready)| *ready);
+        Ok(ready.map(|((_, _, what), _)| what).collect())
     }
 
-    fn take_request(&mut self) -> Result<()> {
-        let Some(channel) = &self.channel else {
-            return Ok(());
+    fn timeout(&self) -> PollTimeout {
+        let of_life = match self.life {
+            Life::Ending(_, until) | Life::Resting(until) => Some(until),
+            _ => None,
         };
-        match channel.receive::<Request>() {
-            Ok(Some((Request::Create, descriptors))) => self.create(descriptors),
-            Ok(Some((Request::Start, _))) => self.start(),
-            Ok(Some((Request::Delete, _))) => {
-                self.kill();
-                Ok(())
-            }
-            Ok(None) | Err(_) => {
-                self.lose_wharf();
-                Ok(())
-            }
-        }
-    }
-
-    fn create(&mut self, descriptors: Vec<OwnedFd>) -> Result<()> {
-        let (Life::Unmade, Ok(stdio)) = (&self.life, descriptors.try_into()) else {
-            return Err(ShimError::OutOfOrder("create"));
+        let of_check = self.check.as_ref().map(Check::deadline);
+        let due = [of_life, of_check, self.kill_at]
+            .into_iter()
+            .flatten()
+            .min();
+        let Some(due) = due else {
+            return PollTimeout::NONE;
         };
-        match runtime::create(&self.dir, stdio) {
-            Ok(created) => {
-                let pid = created.pid();
-                self.first = Some(Pid::from_raw(pid));
-                self.life = Life::Waiting(Box::new(created));
-                self.record(Phase::Created, None)?;
-                self.report(&Report::Created { pid });
-                Ok(())
-            }
-            Err(failure) => {
-                self.fail(failure);
-                Ok(())
-            }
-        }
+        // Rounded up: a moment too early would be a turn for nothing.
+        let rest = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
     }
 
-    fn start(&mut self) -> Result<()> {
-        let Life::Waiting(created) = std::mem::replace(&mut self.life, Life::Running) else {
-            return Err(ShimError::OutOfOrder("start"));
-        };
-        match created.start() {
-            Ok(()) => {
-                self.record(Phase::Running, None)?;
-                self.report(&Report::Started);
-                Ok(())
-            }
-            Err(failure) => {
-                self.fail(failure);
-                Ok(())
-            }
+    fn take_calls(&mut self) -> Result<()> {
+        while let Some(channel) = Channel::accept(&self.listener)? {
+            self.peers_so_far += 1;
+            self.peers.push(Peer {
+                id: self.peers_so_far,
+                channel,
+                maker: false,
+                waits: false,
+            });
         }
-    }
-
-    /// The request failed: say so, and end. What is left is cleared away on the way out.
-    fn fail(&mut self, failure: Failure) {
-        self.report(&Report::Failed(failure));
-        self.life = Life::Over;
-    }
-
-    /// `wharf` is gone. A running container runs on; one that was never started has nobody left to start it.
-    fn lose_wharf(&mut self) {
-        self.channel = None;
-        match self.life {
-            Life::Running => {}
-            Life::Unmade | Life::Waiting(_) | Life::Over => self.life = Life::Over,
-        }
+        Ok(())
     }
 
     fn take_signals(&mut self) -> Result<()> {
@@ -191,77 +247,119 @@ impl Shim {
         {
             match Signal::try_from(info.ssi_signo as i32) {
                 Ok(Signal::SIGCHLD) => self.reap()?,
-                Ok(signal) => self.forward(signal),
+                Ok(signal) => self.forward(signal as i32),
                 Err(_) => {}
             }
         }
         Ok(())
     }
 
-    /// Ends the container: what it leaves is reaped and reported like any other end.
-    fn kill(&mut self) {
-        match self.first {
-            Some(first) => {
-                let _ = kill(first, Signal::SIGKILL);
-            }
-            None => self.life = Life::Over,
-        }
-    }
-
     /// The first process is our child and not reaped yet, so its pid can't mean another process.
-    fn forward(&self, signal: Signal) {
-        if let Some(first) = self.first {
-            let _ = kill(first, signal);
+    pub(super) fn forward(&self, number: i32) {
+        if let Some(first) = self.first
+            && let Some(pid) = rustix::process::Pid::from_raw(first.as_raw())
+            && let Some(signal) = rustix::process::Signal::from_named_raw(number)
+        {
+            let _ = rustix::process::kill_process(pid, signal);
         }
     }
 
     fn reap(&mut self) -> Result<()> {
         loop {
-            let code = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, code) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
                 Ok(WaitStatus::Exited(pid, code)) => (pid, code),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(ShimError::system("reap a process")(errno)),
             };
-            if Some(code.0) == self.first {
-                self.over(code.1)?;
+            if Some(pid) == self.first {
+                self.first_ended(code);
+            } else {
+                self.other_ended(pid, code)?;
             }
         }
     }
 
-    fn over(&mut self, code: i32) -> Result<()> {
-        self.record(Phase::Exited, Some(code))?;
-        self.first = None;
-        self.life = Life::Over;
-        self.report(&Report::Exited { code });
+    fn other_ended(&mut self, pid: Pid, code: i32) -> Result<()> {
+        let of_session = |session: &Session| session.pid == Some(pid);
+        if let Some(at) = self.sessions.iter().position(of_session) {
+            let session = self.sessions.swap_remove(at);
+            return self.session_ended(session.owner, Some(code));
+        }
+        // A helper's process may be gone before the helper is heard.
+        if self.sessions.iter().any(|session| session.pid.is_none()) {
+            self.strays.push((pid, code));
+        }
         Ok(())
     }
 
-    fn record(&self, phase: Phase, exit_code: Option<i32>) -> Result<()> {
-        let pid = self.first.map_or(0, Pid::as_raw);
-        let status = Status {
-            phase,
-            pid,
-            // A reaped process has none; no process has start 0, so it can't be mistaken for a later one.
-            pid_start: process_start(pid).unwrap_or(0),
-            exit_code,
-        };
-        status
-            .write(&self.dir)
-            .map_err(ShimError::file("write the status in", &self.dir))
+    /// Takes the word of each helper that has one.
+    fn hear_helpers(&mut self) -> Result<()> {
+        for mut session in std::mem::take(&mut self.sessions) {
+            if !session.watched().is_some_and(readable) {
+                self.sessions.push(session);
+                continue;
+            }
+            let owner = session.owner;
+            match session.hear() {
+                Some(News::Made(pid, terminal)) => {
+                    self.sessions.push(session);
+                    let ends: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
+                    self.tell_owner(owner, &Report::Created { pid }, &ends);
+                    self.match_stray(Pid::from_raw(pid))?;
+                }
+                Some(News::Failed(report)) => {
+                    self.tell_owner(owner, &report, &[]);
+                    if owner == Owner::Probe {
+                        self.session_ended(owner, None)?;
+                    }
+                }
+                None => self.sessions.push(session),
+            }
+        }
+        if self.sessions.iter().all(|session| session.pid.is_some()) {
+            self.strays.clear();
+        }
+        Ok(())
     }
 
-    /// A report that can't be delivered means that `wharf` is gone.
-    fn report(&mut self, report: &Report) {
-        let lost = match &self.channel {
-            Some(channel) => channel.send(report, &[]).is_err(),
-            None => false,
-        };
-        if lost {
-            self.lose_wharf();
+    fn match_stray(&mut self, pid: Pid) -> Result<()> {
+        match self.strays.iter().position(|(stray, _)| *stray == pid) {
+            Some(at) => {
+                let (pid, code) = self.strays.swap_remove(at);
+                self.other_ended(pid, code)
+            }
+            None => Ok(()),
         }
     }
+
+    pub(super) fn tell_owner(&self, owner: Owner, report: &Report, ends: &[BorrowedFd<'_>]) {
+        if let Owner::Peer(id) = owner
+            && let Some(peer) = self.peers.iter().find(|peer| peer.id == id)
+        {
+            // Whoever is gone is noticed at its socket.
+            let _ = peer.channel.send(report, ends);
+        }
+    }
+
+    pub(super) fn tell_event(&self, action: &str, detail: &str) {
+        if let Some(run) = std::env::var_os("WHARF_RUN_DIR") {
+            let id = runtime::container_id(&self.dir);
+            event::tell(Path::new(&run), &id, action, detail);
+        }
+    }
+
+    pub(super) fn kill_first(&self) {
+        if let Some(first) = self.first {
+            let _ = kill(first, Signal::SIGKILL);
+        }
+    }
+}
+
+fn readable(end: BorrowedFd<'_>) -> bool {
+    let mut watched = [PollFd::new(end, PollFlags::POLLIN)];
+    poll(&mut watched, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 fn watch_signals() -> Result<SignalFd> {
@@ -270,17 +368,17 @@ fn watch_signals() -> Result<SignalFd> {
     watched
         .thread_block()
         .map_err(ShimError::system("block signals"))?;
-    let flags =
-        nix::sys::signalfd::SfdFlags::SFD_NONBLOCK | nix::sys::signalfd::SfdFlags::SFD_CLOEXEC;
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
     SignalFd::with_flags(&watched, flags).map_err(ShimError::system("make a signalfd"))
 }
 
-/// Becomes `wharf remove-dead ID`, which detaches the networks and removes the container. Returns only on failure.
-fn become_remover(dir: &Path, remover: &Path) -> ShimError {
+/// Becomes `wharf settle ID`, which detaches the networks, and removes the container if that was asked for. Returns
+/// only on failure.
+fn become_settler(dir: &Path, settler: &Path) -> ShimError {
     let id = dir.file_name().unwrap_or_default();
     if let Err(errno) = SigSet::empty().thread_set_mask() {
         return ShimError::system("unblock signals")(errno);
     }
-    let cause = Command::new(remover).arg("remove-dead").arg(id).exec();
-    ShimError::file("become", remover)(cause)
+    let cause = Command::new(settler).arg("settle").arg(id).exec();
+    ShimError::file("become", settler)(cause)
 }

@@ -164,9 +164,18 @@ pub(super) fn page(survey: &Survey, plan: &Plan, dry_run: bool) -> String {
 
 /// What wharf removes itself: its own dead containers, and files of such.
 fn removals(survey: &Survey) -> impl Iterator<Item = (&'static str, String)> {
-    let dead = survey.dead.iter().map(|(about, _)| {
+    let dead = survey.dead.iter().map(|(about, folder)| {
         let (id, name) = (about.short_id(), &about.name);
-        format!("container {id} ({name}): nobody looks after it")
+        match folder.kept() {
+            true => (
+                "put away",
+                format!("container {id} ({name}): nobody looks after it"),
+            ),
+            false => (
+                "remove",
+                format!("container {id} ({name}): nobody looks after it"),
+            ),
+        }
     });
     let drafts = survey.drafts.iter().map(|folder| {
         let path = folder.path().display();
@@ -176,10 +185,8 @@ fn removals(survey: &Survey) -> impl Iterator<Item = (&'static str, String)> {
     let images = images.map(|path| format!("{}: it was never finished", path.display()));
     let strays = survey.stray_netns.iter().chain(&survey.stray_names);
     let strays = strays.map(|path| format!("{}: its container is gone", path.display()));
-    dead.chain(drafts)
-        .chain(images)
-        .chain(strays)
-        .map(|what| ("remove", what))
+    let files = drafts.chain(images).chain(strays);
+    dead.chain(files.map(|what| ("remove", what)))
 }
 
 /// What the plugins are sent.

@@ -15,7 +15,8 @@ use wharfline_spec::{ContainerId, IfName, NetworkName};
 
 use super::evidence::{Attachments, CachedBy, Key, Verdict};
 use super::{leases, sandbox};
-use crate::container::{self, Container, Folder, Life};
+use crate::container::life::Life;
+use crate::container::{self, Container, Folder};
 use crate::error::{Error, Result};
 use crate::home::{Home, NETNS_PREFIX, boot_id};
 use crate::network;
@@ -92,7 +93,8 @@ impl Survey {
             }
         }
         for folder in drafts {
-            if folder.life()? == Life::Dead {
+            let life = folder.life()?;
+            if life == Life::Dead || life.at_rest() {
                 self.drafts.push(folder);
             }
         }
@@ -100,8 +102,12 @@ impl Survey {
     }
 
     fn container(&mut self, about: Container, folder: Folder, boot: &str) -> Result<()> {
-        let dead = about.boot_id != boot || folder.life()? == Life::Dead;
-        for made in &about.attachments {
+        let life = folder.life()?;
+        let dead = life == Life::Dead || (!folder.kept() && about.boot_id != boot);
+        if life.at_rest() {
+            return self.resting(about);
+        }
+        for made in &about.wish.attachments {
             let key = Key {
                 network: made.network.clone(),
                 container: about.id.clone(),
@@ -116,6 +122,21 @@ impl Survey {
         }
         if dead {
             self.dead.push((about, folder));
+        }
+        Ok(())
+    }
+
+    /// A container at rest has no attachment; one whose namespace others still share keeps what it had.
+    fn resting(&mut self, about: Container) -> Result<()> {
+        let shared = about.netns.as_deref().is_some_and(crate::netns::exists);
+        for made in about.wish.attachments.iter().filter(|_| shared) {
+            let key = Key {
+                network: made.network.clone(),
+                container: about.id.clone(),
+                ifname: made.ifname.clone(),
+            };
+            let why = format!("the namespace of {} is shared by others", about.name);
+            self.attachments.add(key, Verdict::Alive(why)).owned = true;
         }
         Ok(())
     }
@@ -214,7 +235,8 @@ impl Survey {
             let Some(short) = name.strip_prefix(NETNS_PREFIX) else {
                 continue;
             };
-            let has_container = listed(&home.containers()).iter().any(|folder| {
+            let folders = [true, false].map(|kept| listed(&home.containers(kept)));
+            let has_container = folders.iter().flatten().any(|folder| {
                 let id = folder.file_name().unwrap_or_default().to_string_lossy();
                 id.trim_start_matches(".new-").starts_with(short)
             });
@@ -223,7 +245,7 @@ impl Survey {
             }
         }
         let dangling = |path: &PathBuf| !path.exists();
-        let names = listed(&home.run().join("names"));
+        let names = listed(&home.names());
         self.stray_names = names.into_iter().filter(dangling).collect();
     }
 }

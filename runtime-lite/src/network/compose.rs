@@ -129,6 +129,8 @@ fn bridge(wish: &Wish, ranges: &[Value]) -> Result<Value> {
         // The bridge goes with the last container and comes with the next: nothing is left for `network rm` to remove.
         "keepBridge": false,
         "ipam": ipam,
+        // For --network NAME:ip=..,mac=..
+        "capabilities": {"ips": true, "mac": true},
     });
     if let Some(mtu) = wish.mtu {
         plugin["mtu"] = mtu.into();

@@ -47,12 +47,12 @@ pub(crate) fn connections(home: &Home, network: &str) -> Result<Vec<Connection>>
     let client = home.client();
     let mut found = Vec::new();
     for (about, _) in container::all(home)? {
-        for made in &about.attachments {
+        for made in &about.wish.attachments {
             if made.network.as_str() != network {
                 continue;
             }
             if let Some(result) = attach::result(&client, &about, made)? {
-                found.push(own(&about, made, &result));
+                found.push(Connection::of(&about, made, &result));
             }
         }
     }
@@ -71,14 +71,21 @@ pub(crate) fn connections(home: &Home, network: &str) -> Result<Vec<Connection>>
     Ok(found)
 }
 
-fn own(about: &Container, made: &container::Attachment, result: &CniResult) -> Connection {
-    let mut connection = read(Some(result), made.ifname.as_str(), &made.capabilities);
-    connection.container = about.id.to_string();
-    connection.name = about.name.clone();
-    connection.source = "wharf".to_owned();
-    let netns = about.netns.clone().unwrap_or_default();
-    connection.netns = netns.display().to_string();
-    connection
+impl Connection {
+    /// The connection of a container of wharf's.
+    pub(crate) fn of(
+        about: &Container,
+        made: &container::Attachment,
+        result: &CniResult,
+    ) -> Connection {
+        let mut connection = read(Some(result), made.ifname.as_str(), &made.capabilities);
+        connection.container = about.id.to_string();
+        connection.name = about.name.clone();
+        connection.source = "wharf".to_owned();
+        let netns = about.netns.clone().unwrap_or_default();
+        connection.netns = netns.display().to_string();
+        connection
+    }
 }
 
 fn read(result: Option<&CniResult>, ifname: &str, capabilities: &Map<String, Value>) -> Connection {

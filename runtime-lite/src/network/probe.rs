@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::find;
 use crate::attach;
-use crate::container::{self, Life};
+use crate::container::{self, life::Life};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::output::{self, Colour, Table, coloured};
@@ -52,7 +52,7 @@ pub(crate) fn check(home: &Home, wanted: Option<&str>, as_json: bool) -> Result<
         if folder.life()? != Life::Running {
             continue;
         }
-        for made in &about.attachments {
+        for made in &about.wish.attachments {
             let checked = attach::check(&client, about, folder, made);
             answers.push(Answer {
                 object: vec![

@@ -34,11 +34,15 @@ pub(crate) fn rm(home: &Home, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Who is attached, or about to be: wharf's containers of any state, and other runtimes' cached results.
+/// Who is attached, or about to be: wharf's containers that are not at rest, and other runtimes' cached results.
 fn users(home: &Home, name: &str) -> Result<Vec<String>> {
     let mut users = Vec::new();
-    for (about, _) in container::all(home)? {
+    for (about, folder) in container::all(home)? {
+        if folder.life()?.at_rest() {
+            continue;
+        }
         let attached = about
+            .wish
             .attachments
             .iter()
             .any(|made| made.network.as_str() == name);

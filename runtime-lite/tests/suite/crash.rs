@@ -85,6 +85,8 @@ fn a_container_whose_shim_and_wharf_are_killed_is_removed_by_gc() {
 enum Victim {
     Wharf,
     Shim,
+    /// The `wharf` that starts a container which stays.
+    Starter,
 }
 
 /// How many system calls apart the kills of one test are: all of them take minutes. A prime walks over loops.
@@ -103,10 +105,23 @@ fn a_shim_killed_at_any_system_call_leaves_what_gc_cleans() {
     killed_everywhere(Victim::Shim);
 }
 
+#[test]
+fn a_start_killed_at_any_system_call_leaves_what_rm_and_gc_clean() {
+    killed_everywhere(Victim::Starter);
+}
+
 fn killed_everywhere(victim: Victim) {
     let host = Host::new();
-    let before = network(&host);
+    let before = {
+        network(&host);
+        host.leave("stays", &["--network", "none"], &["true"]);
+        host.wharf(&["wait", "stays"]).ok();
+        host.wharf(&["rm", "stays"]).ok();
+        host.world()
+    };
     traced(&host, victim, &format!("-o {TRACE}"));
+    host.wharf(&["wait", "stays"]);
+    host.wharf(&["rm", "-f", "stays"]);
     let calls = calls(&host);
     assert!(
         calls.len() > 100,
@@ -119,6 +134,7 @@ fn killed_everywhere(victim: Victim) {
         let what = format!("{victim:?} killed at {name} number {nth} to be cleaned up after");
         before.returns(&what, || {
             // A second one may find what the first could not: a process that was just dying.
+            host.wharf(&["rm", "-f", "stays"]);
             host.wharf(&["gc"]);
             host.world()
         });
@@ -149,13 +165,25 @@ pub(crate) fn calls(host: &Host) -> Vec<(String, usize)> {
 fn traced(host: &Host, victim: Victim, options: &str) {
     let strace = format!("exec strace -q {options} \"$@\"");
     let run = ["run", "--rm", "--network", "web", ROOTFS, "true"];
+    let stays = [
+        "run",
+        "-d",
+        "--name",
+        "stays",
+        "--network",
+        "web",
+        ROOTFS,
+        "true",
+    ];
+    let of_wharf = |words: &[&str]| {
+        let mut command = host.lab.command("sh");
+        command.args(["-c", &strace, "sh"]);
+        command.arg(host.bin("wharf")).args(words);
+        command
+    };
     let mut command = match victim {
-        Victim::Wharf => {
-            let mut command = host.lab.command("sh");
-            command.args(["-c", &strace, "sh"]);
-            command.arg(host.bin("wharf")).args(run);
-            command
-        }
+        Victim::Wharf => of_wharf(&run),
+        Victim::Starter => of_wharf(&stays),
         Victim::Shim => {
             let shim = host.bin("wharf-shim");
             let script = format!("#!/bin/sh\nset -- {} \"$@\"\n{strace}\n", shim.display());

@@ -35,7 +35,7 @@ fn what_wharf_itself_refuses_is_125() {
         .refused(125, "find the root filesystem /nowhere: No such file");
     host.wharf(&["run", "--rm", "/", "true"])
         .refused(125, "is the host's own");
-    host.wharf(&["run", ROOTFS, "true"]).refused(125, "--rm");
+    host.wharf(&["run", ROOTFS]).refused(125, "no command");
     host.run(&["--network", "nowhere"], &["true"])
         .refused(125, "there is no network \"nowhere\"");
     host.run(&["--network", "none", "-p", "80:80"], &["true"])

@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use wharfline_testkit::{Lab, Plugins, Process, World, wait_for};
 
 /// Where the root filesystem is in the lab.
 pub(crate) const ROOTFS: &str = "/var/lib/rootfs";
 /// The applets that tests run.
-const APPLETS: [&str; 16] = [
-    "cat", "echo", "env", "false", "grep", "httpd", "id", "ip", "ls", "mknod", "mount", "ps", "sh",
-    "sleep", "true", "wget",
+const APPLETS: [&str; 26] = [
+    "cat", "chmod", "chroot", "dd", "echo", "env", "false", "grep", "head", "httpd", "id", "ip",
+    "kill", "ln", "ls", "mkdir", "mknod", "mount", "ps", "sh", "sleep", "stty", "touch", "true",
+    "tty", "wget",
 ];
 
 /// A lab with wharf in it.
@@ -104,9 +103,36 @@ impl Host {
         process
     }
 
+    /// A container that stays, left running; returns its id.
+    #[track_caller]
+    pub(crate) fn leave(&self, name: &str, options: &[&str], command: &[&str]) -> String {
+        let options = [options, &["--name", name]].concat();
+        let words = [&["run", "-d"], options.as_slice(), &[ROOTFS], command].concat();
+        self.wharf(&words).ok().trim().to_owned()
+    }
+
+    /// Runs a shell's script in a running container to its end.
+    #[track_caller]
+    pub(crate) fn exec(&self, name: &str, script: &str) -> Answer {
+        self.wharf(&["exec", name, "sh", "-c", script])
+    }
+
+    /// Waits until a container is in this state.
+    #[track_caller]
+    pub(crate) fn await_state(&self, name: &str, state: &str) -> Value {
+        wait_for(
+            &format!("container {name} to be {state}"),
+            Duration::from_secs(20),
+            || match self.container(name) {
+                Some(about) if about["state"] == state => Ok(about),
+                about => Err(format!("it is {about:?}")),
+            },
+        )
+    }
+
     /// A container as `wharf ps --json` has it.
     pub(crate) fn container(&self, name: &str) -> Option<Value> {
-        let all = self.wharf(&["ps", "--json"]).json();
+        let all = self.wharf(&["ps", "-a", "--json"]).json();
         let all = all.as_array().expect("a list").clone();
         all.into_iter().find(|about| about["name"] == name)
     }
@@ -126,23 +152,23 @@ impl Host {
     /// The world without what changes by itself, and without what lies in the root filesystem.
     pub(crate) fn world(&self) -> World {
         let world = self.lab.world().without(&format!("file {ROOTFS}"));
-        world.without(&format!("directory {ROOTFS}"))
+        let world = world.without(&format!("directory {ROOTFS}"));
+        // Told to whoever asks for events; it does not grow without end.
+        world.without("file /run/wharfline/events.jsonl")
     }
 }
 
 impl Drop for Host {
     /// Control groups are the machine's: a container that dies with its lab would leave its own behind.
     fn drop(&mut self) {
-        let listed = self.wharf(&["ps", "--json"]).stdout;
+        let listed = self.wharf(&["ps", "-a", "--json"]).stdout;
         let all: Vec<Value> = serde_json::from_str(&listed).unwrap_or_default();
-        for pid in all.iter().filter_map(|about| about["pid"].as_i64()) {
-            let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
-            // It may have ended by itself.
-            let _ = kill(pid, Signal::SIGKILL);
+        for id in all.iter().filter_map(|about| about["id"].as_str()) {
+            self.wharf(&["rm", "-f", "-v", id]);
         }
         wait_for("no container to be left", Duration::from_secs(10), || {
             self.wharf(&["gc"]);
-            match self.wharf(&["ps", "--json"]).stdout.trim() {
+            match self.wharf(&["ps", "-a", "--json"]).stdout.trim() {
                 "[]" => Ok(()),
                 left => Err(left.to_owned()),
             }
@@ -178,7 +204,7 @@ impl Answer {
 }
 
 fn make_rootfs(root: &Path) {
-    for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "www"] {
+    for dir in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "www"] {
         fs::create_dir_all(root.join(dir)).expect("a folder of the root filesystem");
     }
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox (apt: busybox-static)");

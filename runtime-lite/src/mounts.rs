@@ -1,0 +1,288 @@
+//! The `-v`, `--mount`, `--tmpfs`, `--volumes-from` options, and the OCI mounts that they become.
+//! `wish` reads them, `bundle` writes them, `volume` knows where volumes are.
+//! It must never follow a link in the container: targets are resolved in the container's root by the runtime.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::cli;
+use crate::container::{self, Mount, MountKind};
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::root::Image;
+use crate::volume;
+
+/// Everything that is to be mounted; for one target, the last word counts.
+pub(crate) fn of(home: &Home, asked: &cli::Files, image: &Image) -> Result<Vec<Mount>> {
+    let mut all: Vec<Mount> = Vec::new();
+    let mut add = |mount: Mount| {
+        all.retain(|other: &Mount| other.target != mount.target);
+        all.push(mount);
+    };
+    for target in &image.volumes {
+        add(anonymous(target.clone())?);
+    }
+    for given in &asked.volumes_from {
+        from(home, given)?.into_iter().for_each(&mut add);
+    }
+    for given in &asked.volume {
+        add(volume_option(given)?);
+    }
+    for given in &asked.mount {
+        add(mount_option(given)?);
+    }
+    for given in &asked.tmpfs {
+        add(tmpfs_option(given)?);
+    }
+    Ok(all)
+}
+
+fn refuse(given: &str, rule: &'static str) -> Error {
+    Error::BadValue {
+        given: given.to_owned(),
+        rule,
+    }
+}
+
+fn target(given: &str, text: &str) -> Result<PathBuf> {
+    let path = Path::new(text);
+    let climbs = path.components().any(|part| part.as_os_str() == "..");
+    match path.is_absolute() && !climbs && path.parent().is_some() {
+        true => Ok(path.to_owned()),
+        false => Err(refuse(
+            given,
+            "needs an absolute target without .., other than /",
+        )),
+    }
+}
+
+fn anonymous(target: PathBuf) -> Result<Mount> {
+    Ok(Mount {
+        target,
+        kind: MountKind::Volume {
+            name: container::new_id()?.to_string(),
+            anonymous: true,
+        },
+        options: Vec::new(),
+    })
+}
+
+/// `[SOURCE:]TARGET[:OPTIONS]`: a source with a slash is a path, any other a volume's name.
+fn volume_option(given: &str) -> Result<Mount> {
+    let parts: Vec<&str> = given.split(':').collect();
+    let (source, inside, options) = match parts.as_slice() {
+        [inside] => (None, *inside, ""),
+        [source, inside] => (Some(*source), *inside, ""),
+        [source, inside, options] => (Some(*source), *inside, *options),
+        _ => return Err(refuse(given, "is not of the form [SOURCE:]TARGET[:ro]")),
+    };
+    let options = options.split(',').filter(|option| !option.is_empty());
+    let options: Vec<String> = options.map(str::to_owned).collect();
+    const KNOWN: [&str; 12] = [
+        "ro", "rw", "rro", "z", "Z", "nocopy", "rprivate", "private", "rshared", "shared",
+        "rslave", "slave",
+    ];
+    if options
+        .iter()
+        .any(|option| !KNOWN.contains(&option.as_str()))
+    {
+        return Err(refuse(
+            given,
+            "has options other than ro, rro, rw and propagation",
+        ));
+    }
+    let target = target(given, inside)?;
+    let Some(source) = source else {
+        return anonymous(target);
+    };
+    let kind = match source.starts_with(['/', '.']) {
+        true => MountKind::Bind(made_source(Path::new(source))?),
+        false => MountKind::Volume {
+            name: volume::checked_name(source)?,
+            anonymous: false,
+        },
+    };
+    Ok(Mount {
+        target,
+        kind,
+        options,
+    })
+}
+
+/// A folder that is not there is made, as with Docker's `-v`.
+fn made_source(path: &Path) -> Result<PathBuf> {
+    if path.symlink_metadata().is_err() {
+        std::fs::create_dir_all(path).map_err(Error::file("create", path))?;
+    }
+    source(path)
+}
+
+fn source(path: &Path) -> Result<PathBuf> {
+    path.canonicalize()
+        .map_err(Error::file("find what to mount", path))
+}
+
+fn mount_option(given: &str) -> Result<Mount> {
+    let (mut kind, mut from, mut inside) = ("volume", None, None);
+    let mut options = Vec::new();
+    for option in given.split(',') {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        match key {
+            "type" => kind = value,
+            "source" | "src" => from = Some(value),
+            "target" | "destination" | "dst" => inside = Some(value),
+            "readonly" | "ro" if matches!(value, "" | "true" | "1") => {
+                options.push("ro".to_owned())
+            }
+            "readonly" | "ro" => {}
+            "bind-recursive" if value == "readonly" => options.push("rro".to_owned()),
+            "bind-propagation" => options.push(value.to_owned()),
+            "tmpfs-size" => options.push(format!("size={value}")),
+            "tmpfs-mode" => options.push(format!("mode={value}")),
+            _ => return Err(refuse(given, "has a key that --mount does not know")),
+        }
+    }
+    let inside = inside.ok_or_else(|| refuse(given, "has no target"))?;
+    let target = target(given, inside)?;
+    let kind = match (kind, from) {
+        ("bind", Some(path)) => MountKind::Bind(source(Path::new(path))?),
+        ("volume", Some(name)) => MountKind::Volume {
+            name: volume::checked_name(name)?,
+            anonymous: false,
+        },
+        ("volume", None) => return anonymous(target).map(|mount| Mount { options, ..mount }),
+        ("tmpfs", None) => MountKind::Tmpfs,
+        _ => {
+            return Err(refuse(
+                given,
+                "has a type other than bind and volume (with a source) and tmpfs (without)",
+            ));
+        }
+    };
+    Ok(Mount {
+        target,
+        kind,
+        options,
+    })
+}
+
+fn tmpfs_option(given: &str) -> Result<Mount> {
+    let (inside, options) = given.split_once(':').unwrap_or((given, ""));
+    let options = options.split(',').filter(|option| !option.is_empty());
+    Ok(Mount {
+        target: target(given, inside)?,
+        kind: MountKind::Tmpfs,
+        options: options.map(str::to_owned).collect(),
+    })
+}
+
+fn from(home: &Home, given: &str) -> Result<Vec<Mount>> {
+    let (name, read_only) = match given.split_once(':') {
+        Some((name, "ro")) => (name, true),
+        Some((name, "rw")) => (name, false),
+        Some(_) => return Err(refuse(given, "is not of the form CONTAINER[:ro]")),
+        None => (given, false),
+    };
+    let (about, _) = container::find(home, name)?;
+    let mut mounts = about.wish.mounts;
+    mounts.retain(|mount| mount.kind != MountKind::Tmpfs);
+    for mount in &mut mounts {
+        if let MountKind::Volume { anonymous, .. } = &mut mount.kind {
+            // It goes with the container that it was made for.
+            *anonymous = false;
+        }
+        if read_only {
+            mount.options.push("ro".to_owned());
+        }
+    }
+    Ok(mounts)
+}
+
+/// The OCI `mounts` entry.
+pub(crate) fn oci(home: &Home, mount: &Mount) -> Value {
+    let given = mount.options.iter().map(String::as_str);
+    let source = match &mount.kind {
+        MountKind::Bind(path) => path.clone(),
+        MountKind::Volume { name, .. } => volume::path(home, name),
+        MountKind::Tmpfs => {
+            let mut options = vec!["nosuid", "nodev", "noexec"];
+            options.extend(given);
+            return json!({"destination": mount.target, "type": "tmpfs", "source": "tmpfs", "options": options});
+        }
+    };
+    let mut options = vec!["rbind"];
+    let propagation = |option: &&str| {
+        option.ends_with("private") || option.ends_with("shared") || option.ends_with("slave")
+    };
+    options.push(given.clone().find(propagation).unwrap_or("rprivate"));
+    if given.clone().any(|option| matches!(option, "ro" | "rro")) {
+        options.push("ro");
+    }
+    if given.clone().any(|option| option == "rro") {
+        options.push("rro");
+    }
+    json!({"destination": mount.target, "type": "bind", "source": source, "options": options})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_with_a_slash_is_a_path_and_any_other_a_volume() {
+        let bind = volume_option("/etc/hosts:/h:ro").expect("a mount");
+        assert_eq!(bind.kind, MountKind::Bind("/etc/hosts".into()));
+        assert_eq!(bind.options, ["ro"]);
+        let named = volume_option("data:/data").expect("a mount");
+        assert!(matches!(
+            named.kind,
+            MountKind::Volume {
+                anonymous: false,
+                ..
+            }
+        ));
+        let bare = volume_option("/data").expect("a mount");
+        assert!(matches!(
+            bare.kind,
+            MountKind::Volume {
+                anonymous: true,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn targets_are_absolute_and_never_the_root() {
+        for wrong in [
+            "data:data",
+            "data:/",
+            "data:/a/../b",
+            "a:b:c:d",
+            "/x:/y:exec",
+            "../x",
+        ] {
+            assert!(volume_option(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn mounts_in_words_are_the_same_mounts() {
+        let bind = mount_option("type=bind,source=/etc/hosts,target=/h,readonly").expect("a mount");
+        assert_eq!(bind.kind, MountKind::Bind("/etc/hosts".into()));
+        assert_eq!(bind.options, ["ro"]);
+        let memory = mount_option("type=tmpfs,dst=/t,tmpfs-size=1m").expect("a mount");
+        assert_eq!(
+            (memory.kind, memory.options),
+            (MountKind::Tmpfs, vec!["size=1m".to_owned()])
+        );
+        for wrong in [
+            "",
+            "type=bind,target=/x",
+            "type=tmpfs,source=x,target=/x",
+            "type=nfs,source=x,target=/x",
+        ] {
+            assert!(mount_option(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Containers that stay: their states, names, ends, and what a crash at any moment leaves.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use wharfline_testkit::wait_for;
+
+use crate::support::{Host, ROOTFS};
+
+const NONE: &[&str] = &["--network", "none"];
+const SLEEP: &[&str] = &["sleep", "1000"];
+
+#[test]
+fn a_container_is_created_started_stopped_started_again_and_removed() {
+    let host = Host::new();
+    let id = host
+        .wharf(&[
+            "create",
+            "--name",
+            "c",
+            "--network",
+            "none",
+            ROOTFS,
+            "sleep",
+            "1000",
+        ])
+        .ok();
+    assert_eq!(id.trim().len(), 64);
+    host.await_state("c", "created");
+    assert_eq!(host.wharf(&["start", "c"]).ok(), "c\n");
+    host.await_state("c", "running");
+    host.wharf(&["stop", "-t", "0", "c"]).ok();
+    let stopped = host.await_state("c", "exited");
+    assert_eq!(stopped["exitCode"], 137);
+    host.wharf(&["start", "c"]).ok();
+    host.await_state("c", "running");
+    host.wharf(&["rm", "c"]).refused(1, "is running");
+    host.wharf(&["restart", "-t", "0", "c"]).ok();
+    host.await_state("c", "running");
+    host.wharf(&["rm", "-f", "c"]).ok();
+    assert!(host.container("c").is_none());
+    host.wharf(&["rm", "c"]).refused(1, "there is no container");
+    host.wharf(&["rm", "-f", "c"]).ok();
+}
+
+#[test]
+fn a_container_that_stays_leaves_nothing_in_the_kernel_and_nothing_at_all_when_removed() {
+    let host = Host::new();
+    host.wharf(&["network", "create", "web"]).ok();
+    let before = {
+        host.warm("web");
+        host.leave("warm", &["--network", "web"], &["true"]);
+        host.wharf(&["wait", "warm"]).ok();
+        host.wharf(&["rm", "warm"]).ok();
+        host.world()
+    };
+    host.leave("c", &["--network", "web", "-p", "8080:80"], SLEEP);
+    host.wharf(&["stop", "-t", "0", "c"]).ok();
+    let files = "file /var/lib/wharfline/containers";
+    let folders = "directory /var/lib/wharfline/containers";
+    let at_rest = || {
+        let world = host.world().without(files).without(folders);
+        world
+            .without("link /var/lib/wharfline/names")
+            .without("symlink /var/lib/wharfline/names")
+    };
+    let kernel = |world: wharfline_testkit::World| world.only(&["host "]);
+    let _ = at_rest;
+    kernel(host.world()).returns("the kernel to be as before", || kernel(host.world()));
+    host.wharf(&["rm", "c"]).ok();
+    before.returns("nothing to be left", || host.world());
+}
+
+#[test]
+fn stop_asks_first_and_kills_in_the_end() {
+    let host = Host::new();
+    let script = "trap 'exit 42' TERM; while true; do sleep 0.05; done";
+    host.leave("polite", NONE, &["sh", "-c", script]);
+    host.wharf(&["stop", "polite"]).ok();
+    assert_eq!(host.await_state("polite", "exited")["exitCode"], 42);
+    host.leave(
+        "other",
+        &["--network", "none", "--stop-signal", "USR1"],
+        &[
+            "sh",
+            "-c",
+            "trap 'exit 7' USR1; while true; do sleep 0.05; done",
+        ],
+    );
+    host.wharf(&["stop", "other"]).ok();
+    assert_eq!(host.await_state("other", "exited")["exitCode"], 7);
+}
+
+#[test]
+fn kill_sends_any_signal_and_wait_tells_the_end() {
+    let host = Host::new();
+    let script = "trap 'exit 5' HUP; while true; do sleep 0.05; done";
+    host.leave("c", NONE, &["sh", "-c", script]);
+    host.wharf(&["kill", "-s", "HUP", "c"]).ok();
+    assert_eq!(host.wharf(&["wait", "c"]).ok(), "5\n");
+    assert_eq!(host.wharf(&["wait", "c"]).ok(), "5\n");
+    host.wharf(&["kill", "c"]).refused(1, "is not running");
+    host.wharf(&["kill", "-s", "NOTHING", "c"])
+        .refused(1, "is not a signal");
+}
+
+#[test]
+fn a_renamed_container_is_found_by_its_new_name_alone() {
+    let host = Host::new();
+    host.leave("one", NONE, SLEEP);
+    host.leave("taken", NONE, SLEEP);
+    host.wharf(&["rename", "one", "taken"])
+        .refused(1, "is taken");
+    host.wharf(&["rename", "one", "two"]).ok();
+    assert_eq!(host.container("two").expect("listed")["state"], "running");
+    host.wharf(&["stop", "-t", "0", "one"])
+        .refused(1, "there is no container");
+    host.leave("one", NONE, SLEEP);
+}
+
+#[test]
+fn a_foreground_run_that_stays_ends_as_its_command_and_is_listed_as_exited() {
+    let host = Host::new();
+    let words = [
+        "run",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        ROOTFS,
+        "sh",
+        "-c",
+        "echo out; exit 3",
+    ];
+    let answer = host.wharf(&words);
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(3), "out\n"));
+    assert_eq!(host.container("c").expect("listed")["state"], "exited");
+    assert_eq!(host.wharf(&["ps", "-q"]).ok(), "");
+    let again = host.wharf(&["start", "-a", "c"]);
+    assert_eq!((again.code, again.stdout.as_str()), (Some(3), "out\n"));
+}
+
+#[test]
+fn a_container_that_cannot_start_stays_and_says_why() {
+    let host = Host::new();
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        ROOTFS,
+        "nothing",
+    ];
+    host.wharf(&words)
+        .refused(127, "there is no command nothing");
+    let about = host.wharf(&["inspect", "c"]).json();
+    assert_eq!(about[0]["state"]["status"], "exited");
+    assert_eq!(about[0]["state"]["exitCode"], 127);
+    let why = about[0]["state"]["error"].as_str().expect("a reason");
+    assert!(why.contains("there is no command"), "{why}");
+    host.wharf(&["rm", "c"]).ok();
+}
+
+#[test]
+fn a_detached_run_with_rm_is_gone_when_it_ends() {
+    let host = Host::new();
+    let before = host.warm("none");
+    host.leave("c", &["--rm", "--network", "none"], &["sleep", "0.2"]);
+    before.returns("it to be removed", || host.world());
+}
+
+#[test]
+fn the_environment_and_the_control_socket_are_nobody_elses() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::new();
+    host.leave("c", &["--network", "none", "-e", "SECRET=x"], SLEEP);
+    let folder = host.lab.path("/var/lib/wharfline/containers");
+    let mode = folder.metadata().expect("there").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+/// The pid of the process that looks after the container, as its command line has it.
+fn shim_of(host: &Host, name: &str) -> Pid {
+    let about = host.wharf(&["inspect", name]).json();
+    let folder = about[0]["folder"].as_str().expect("a folder").to_owned();
+    let mut processes = std::fs::read_dir("/proc").expect("listed").flatten();
+    let found = processes.find_map(|entry| {
+        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let words = String::from_utf8_lossy(&words).into_owned();
+        let is_shim = words.contains("wharf-shim\0run") && words.contains(&folder);
+        is_shim.then(|| entry.file_name().into_string().ok())?
+    });
+    Pid::from_raw(found.expect("a shim").parse().expect("a pid"))
+}
+
+#[test]
+fn a_killed_shim_leaves_what_gc_rm_and_start_clean() {
+    let host = Host::new();
+    host.wharf(&["network", "create", "web"]).ok();
+    for name in ["a", "b", "c"] {
+        host.leave(name, &["--network", "web"], SLEEP);
+        kill(shim_of(&host, name), Signal::SIGKILL).expect("killed");
+        host.await_state(name, "dead");
+    }
+    host.wharf(&["rm", "-f", "b"]).ok();
+    assert!(host.container("b").is_none());
+    host.wharf(&["start", "c"]).ok();
+    host.await_state("c", "running");
+    host.wharf(&["gc"]).ok();
+    let after = host.await_state("a", "exited");
+    assert_eq!(after["exitCode"], 255);
+    host.await_state("c", "running");
+    host.wharf(&["start", "a"]).ok();
+    host.await_state("a", "running");
+}
+
+#[test]
+fn fifty_are_started_executed_into_stopped_and_removed_at_once() {
+    let host = Host::new();
+    let before = {
+        host.leave("warm", NONE, &["true"]);
+        host.wharf(&["wait", "warm"]).ok();
+        host.wharf(&["rm", "warm"]).ok();
+        host.world()
+    };
+    std::thread::scope(|scope| {
+        for number in 0..50 {
+            let host = &host;
+            scope.spawn(move || {
+                let name = format!("c{number}");
+                host.leave(&name, NONE, SLEEP);
+                let said = host.exec(&name, &format!("echo {number}")).ok();
+                assert_eq!(said.trim(), number.to_string());
+                host.wharf(&["stop", "-t", "0", &name]).ok();
+                host.wharf(&["rm", &name]).ok();
+            });
+        }
+    });
+    before.returns("nothing to be left of fifty", || host.world());
+}
+
+#[test]
+fn two_hundred_runs_in_a_row_grow_nothing() {
+    let host = Host::new();
+    let before = host.warm("none");
+    for _ in 0..200 {
+        host.run(NONE, &["true"]).ok();
+    }
+    before.returns("nothing to have grown", || host.world());
+    wait_for("no shim to be left", Duration::from_secs(5), || match host
+        .wharf(&["ps", "-aq"])
+        .stdout
+        .trim()
+    {
+        "" => Ok(()),
+        left => Err(left.to_owned()),
+    });
+}
