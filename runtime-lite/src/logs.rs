@@ -70,14 +70,18 @@ fn past(
     tail: Option<usize>,
     wanted: &Wanted,
 ) -> Result<()> {
-    let mut last = VecDeque::new();
+    let mut last: VecDeque<Line> = VecDeque::new();
+    let mut ends = 0;
     let mut take = |line: Line| match tail {
         None => print(&line, wanted),
         Some(count) => {
+            // A part of a line and its rest are one line; so is a part without a rest.
+            let begun = usize::from(!line.whole);
+            ends += usize::from(line.whole);
             last.push_back(line);
-            // A part of a line and its rest are one line.
-            while last.iter().filter(|line: &&Line| line.whole).count() > count {
-                last.pop_front();
+            while ends + begun > count {
+                let Some(first) = last.pop_front() else { break };
+                ends -= usize::from(first.whole);
             }
             Ok(())
         }

@@ -47,7 +47,9 @@ pub fn run(program: impl FnOnce() -> ExitCode) -> ! {
         Ok(()) => program(),
         Err(_) => ExitCode::FAILURE,
     };
-    std::process::exit(i32::from(code != ExitCode::SUCCESS))
+    // A code does not tell its number.
+    let status = (0..=u8::MAX).find(|status| ExitCode::from(*status) == code);
+    std::process::exit(status.unwrap_or(1).into())
 }
 
 /// A standard stream that the caller closed leads nowhere. Else the next file that is opened would get its number, and

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
@@ -19,8 +20,9 @@ use nix::errno::Errno;
 
 use crate::error::{KernelError, Result};
 
-/// How often an interrupted dump is asked again before the verb says "try again later".
-const DUMP_ATTEMPTS: usize = 16;
+/// How long an interrupted dump is asked again before the verb says "try again later": as long as for a lock. Where
+/// hundreds of containers end at once, the list of links changes all the time for some seconds.
+const DUMP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The kernel fills at most 32 KiB of one receive (af_netlink.c, netlink_recvmsg).
 const RECEIVE_BYTES: usize = 32 * 1024;
@@ -99,18 +101,18 @@ impl RouteSocket {
         message: &RouteNetlinkMessage,
         tried: impl Fn() -> String,
     ) -> Result<Vec<Body>> {
-        for _ in 0..DUMP_ATTEMPTS {
+        let end = Instant::now() + DUMP_PATIENCE;
+        loop {
             let answers = self
                 .wire
                 .borrow_mut()
                 .exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP);
             match answers {
-                Err(Refusal::Interrupted) => {}
+                Err(Refusal::Interrupted) if Instant::now() < end => {}
                 Ok(bodies) => return Ok(bodies),
                 Err(refusal) => return Err(refusal.into_error(tried())),
             }
         }
-        Err(Refusal::Interrupted.into_error(tried()))
     }
 }
 
@@ -220,7 +222,7 @@ impl Refusal {
         match self {
             Self::Kernel(errno, text) => KernelError::new(tried, errno).with_extack(text),
             Self::Interrupted => KernelError::new(tried, Errno::EBUSY).with_extack(Some(
-                "the list changed at each of several attempts to read it".into(),
+                "the list changed all the time while it was read".into(),
             )),
             Self::Socket(error) => KernelError::from_io(tried, &error),
         }

@@ -26,16 +26,27 @@ fn logs_keep_both_streams_apart_and_in_order() {
         (said.stdout.as_str(), said.stderr.as_str()),
         ("one\nthree\nfour", "two\n")
     );
-    assert_eq!(host.wharf(&["logs", "--tail", "1", "c"]).stdout, "four");
     let stamped = host.wharf(&["logs", "-t", "c"]).stdout;
     let first = stamped.lines().next().expect("a line");
     assert!(first.contains("T") && first.ends_with("Z one"), "{first}");
-    assert_eq!(
-        host.wharf(&["logs", "--since", "1h", "--tail", "2", "c"])
-            .stdout,
-        "three\nfour"
-    );
     assert_eq!(host.wharf(&["logs", "--until", "1h", "c"]).stdout, "");
+}
+
+#[test]
+fn the_last_lines_of_a_log_are_told_though_the_last_has_no_end() {
+    let host = Host::new();
+    // Of one stream: of two the order is not told.
+    host.leave("c", NONE, &["sh", "-c", "echo one; echo two; printf three"]);
+    host.wharf(&["wait", "c"]).ok();
+    for (count, expected) in [
+        ("0", ""),
+        ("1", "three"),
+        ("2", "two\nthree"),
+        ("9", "one\ntwo\nthree"),
+    ] {
+        let said = host.wharf(&["logs", "--since", "1h", "--tail", count, "c"]);
+        assert_eq!(said.stdout, expected, "--tail {count}");
+    }
 }
 
 #[test]

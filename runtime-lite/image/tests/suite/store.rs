@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 use wharf_image::{Name, Root, Store, Wish, import};
 
-use crate::support::{Archive, Place, Tree, chain, docker_archive};
+use crate::support::{Archive, MEMORY, Place, Tree, chain, docker_archive};
 
 fn layers(place: &Place) -> usize {
     Tree::of(&place.path("lib/images/layers"))
@@ -195,7 +195,7 @@ fn two_imports_of_the_same_image_at_once_make_it_once() {
                     .iter()
                     .map(|own| Archive::new().file(own, own).bytes())
                     .collect();
-                let dir = tempfile::tempdir().expect("a folder");
+                let dir = tempfile::tempdir_in(MEMORY).expect("a folder");
                 let file = dir.path().join("image.tar");
                 fs::write(&file, docker_archive(&layers, json!({}))).expect("written");
                 place.import(&file).expect("imported");

@@ -14,6 +14,9 @@ use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 use wharf_image::{Digest, Import, Limits, Result, Store, Wish, import};
 
+/// In memory: a disk that happens to be nearly full would be refused.
+pub(crate) const MEMORY: &str = "/dev/shm";
+
 /// A folder with a store in it, and something beside the store that nothing may touch.
 pub(crate) struct Place {
     dir: TempDir,
@@ -21,7 +24,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Place {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir_in(MEMORY).expect("a folder");
         fs::create_dir(dir.path().join("outside")).expect("a folder");
         fs::write(dir.path().join("outside/precious"), "untouched").expect("written");
         Place { dir }
