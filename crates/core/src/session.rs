@@ -4,7 +4,7 @@
 
 use std::cell::{OnceCell, RefCell, RefMut};
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use wharfline_kernel::link::{Link, LinkKey};
 use wharfline_kernel::netns;
@@ -16,15 +16,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::former;
 use crate::plan::NsRef;
 use crate::state::HostState;
-
-/// Which namespace was entered: what a record keeps of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sandbox {
-    /// Its path.
-    pub path: PathBuf,
-    /// Its identity.
-    pub id: NetnsId,
-}
 
 /// Everything that one verb holds open.
 pub struct Session {
@@ -93,7 +84,7 @@ impl Session {
     /// Opens the container's namespace at `path`; a socket in it is opened when it is needed.
     ///
     /// Errors: [`ErrorKind::BadNetns`] where there is none, or where it is the host's own.
-    pub fn enter(&mut self, path: &Path) -> Result<Sandbox> {
+    pub fn enter(&mut self, path: &Path) -> Result<NetnsId> {
         let netns = Netns::open(path).map_err(unusable)?;
         if netns.id() == self.host_netns {
             return Err(Error::new(
@@ -104,15 +95,12 @@ impl Session {
                 ),
             ));
         }
-        let sandbox = Sandbox {
-            path: path.to_owned(),
-            id: netns.id(),
-        };
+        let id = netns.id();
         self.container = Some(Container {
             netns,
             socket: OnceCell::new(),
         });
-        Ok(sandbox)
+        Ok(id)
     }
 
     /// The host's run-time state.

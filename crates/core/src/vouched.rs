@@ -1,5 +1,5 @@
 //! The note of which tables of ours were whole, and at which generation of the ruleset.
-//! tables.rs asks here before it relies on a table; each verb that uses nftables keeps the note when it ends.
+//! tables.rs asks here before it relies on a table; the end of each session that used nftables keeps the note.
 //! It must never be more than a hint: the kernel says whether that generation still stands.
 
 use std::fs;
@@ -44,11 +44,17 @@ fn recall(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Notes what is vouched for at the end of a verb, if that is news. Best effort: without it the next verb verifies.
-pub(crate) fn keep(session: &Session) {
-    if !session.has_nft() {
-        return;
+impl Drop for Session {
+    /// Whatever the verb was, and however it ended: what is vouched for then is noted.
+    fn drop(&mut self) {
+        if self.has_nft() {
+            keep(self);
+        }
     }
+}
+
+/// Notes what is vouched for, if that is news. Best effort: without it the next verb verifies.
+fn keep(session: &Session) {
     let Ok(Some(vouched)) = session.with_nft(|nft| Ok(nft.vouched().cloned())) else {
         return;
     };

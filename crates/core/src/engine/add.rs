@@ -12,10 +12,9 @@ use crate::driver::{Driver, Endpoint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{NsRef, Op, Plan, Veth};
 use crate::record::{Record, SandboxId};
-use crate::session::{Sandbox, Session};
+use crate::session::Session;
 use crate::tables;
 use crate::transaction::Transaction;
-use crate::vouched;
 
 /// How often a derived name may be somebody else's before we give up.
 const SALTS: u8 = 8;
@@ -27,7 +26,7 @@ impl<D: Driver> Engine<'_, D> {
     pub fn add(&self, attach: &Attach<'_>) -> Result<CniResult> {
         let mut session = Session::open()?;
         let sandbox = self.enter(&mut session, attach)?;
-        let added = self.add_alone(&session, attach, Some(&sandbox))?;
+        let added = self.add_alone(&session, attach, Some(sandbox))?;
         Ok(added.result)
     }
 
@@ -58,11 +57,10 @@ impl<D: Driver> Engine<'_, D> {
         &self,
         session: &Session,
         attach: &Attach<'_>,
-        sandbox: Option<&Sandbox>,
+        sandbox: Option<NetnsId>,
     ) -> Result<Plan> {
         let held = self.lock_attachment(session.state(), &attach.key)?;
         let added = self.add_locked(session, attach, sandbox);
-        vouched::keep(session);
         // What was made is there, whether the lock's file could be unlinked or not.
         if let Err(failure) = held.release() {
             tracing::warn!("{failure}");
@@ -70,7 +68,7 @@ impl<D: Driver> Engine<'_, D> {
         added
     }
 
-    fn enter(&self, session: &mut Session, attach: &Attach<'_>) -> Result<Sandbox> {
+    fn enter(&self, session: &mut Session, attach: &Attach<'_>) -> Result<NetnsId> {
         let path = attach.netns.as_deref().ok_or_else(|| {
             Error::new(
                 ErrorKind::BadEnvironment,
@@ -90,7 +88,7 @@ impl<D: Driver> Engine<'_, D> {
         &self,
         session: &Session,
         attach: &Attach<'_>,
-        sandbox: Option<&Sandbox>,
+        sandbox: Option<NetnsId>,
     ) -> Result<Plan> {
         self.clear_leftovers(session, attach, sandbox)?;
         tables::heal(session)?;
@@ -104,14 +102,13 @@ impl<D: Driver> Engine<'_, D> {
         &self,
         session: &Session,
         attach: &Attach<'_>,
-        sandbox: Option<&Sandbox>,
+        sandbox: Option<NetnsId>,
     ) -> Result<()> {
         let Some(record) = Record::read(session.state(), self.driver.name(), &attach.key)? else {
             return Ok(());
         };
-        let is_same = sandbox.is_some_and(|sandbox| {
-            record.netns_lives() && netns::identity(&record.netns) == Some(sandbox.id)
-        });
+        let is_same =
+            sandbox.is_some() && record.netns_lives() && netns::identity(&record.netns) == sandbox;
         let complete = is_same
             && session
                 .link(NsRef::Container, &attach.key.ifname)?
@@ -127,7 +124,7 @@ impl<D: Driver> Engine<'_, D> {
         &self,
         session: &Session,
         attach: &Attach<'_>,
-        sandbox: Option<&Sandbox>,
+        sandbox: Option<NetnsId>,
         lease: &CniResult,
     ) -> Result<Plan> {
         let _held = self.hold_network(session, &attach.key.network)?;
@@ -202,7 +199,7 @@ impl<D: Driver> Engine<'_, D> {
     fn record(
         &self,
         attach: &Attach<'_>,
-        sandbox: Option<&Sandbox>,
+        sandbox: Option<NetnsId>,
         plan: &Plan,
         salt: u8,
     ) -> Record {
@@ -214,10 +211,9 @@ impl<D: Driver> Engine<'_, D> {
             ifname: attach.key.ifname.clone(),
             id: attach.key.id(),
             netns: attach.netns.clone().unwrap_or_default(),
-            netns_id: sandbox_id(match sandbox {
-                Some(sandbox) => Some(sandbox.id),
-                None => attach.netns.as_deref().and_then(netns::identity),
-            }),
+            netns_id: sandbox_id(
+                sandbox.or_else(|| attach.netns.as_deref().and_then(netns::identity)),
+            ),
             salt,
             labels: attach.labels.clone(),
             addresses: plan.view.addresses.clone(),

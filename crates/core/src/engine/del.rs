@@ -8,7 +8,6 @@ use crate::record::Record;
 use crate::remove::{Owner, remove};
 use crate::session::Session;
 use crate::tables;
-use crate::vouched;
 
 impl<D: Driver> Engine<'_, D> {
     /// Detaches the container. Works without namespace, previous result or record, and a second time.
@@ -36,7 +35,6 @@ impl<D: Driver> Engine<'_, D> {
         if failures.is_empty() {
             failures.extend(self.leave_network(session, &key.network).err());
         }
-        vouched::keep(session);
         failures.extend(held.release().err());
         Error::all(failures).map_or(Ok(()), Err)
     }
