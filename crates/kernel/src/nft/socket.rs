@@ -1,6 +1,7 @@
 //! One nfnetlink socket: transactions, questions and dumps, each finished before the call returns.
 //! `Nft` and the modules beside it are the only callers.
-//! It must never retry a change: only a dump that another transaction disturbed is asked for again.
+//! It must never retry a change that may have been made: what is sent again is a dump that another transaction
+//! disturbed, and a transaction that the kernel turned away at its guard.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
