@@ -1,9 +1,11 @@
 //! Configurations that are wrong: each is refused by name with the right code, and nothing on the host has changed.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 use wharfline_netns_tests::lists::{gateway, host_local, with};
 use wharfline_netns_tests::{lasting, ours};
-use wharfline_testkit::{Attachment, Call, Lab, Namespace, Verb};
+use wharfline_testkit::{Attachment, Call, Lab, Namespace, Output, Verb};
 
 /// CNI SPEC, "Error": unsupported field 2, undecodable content 6, invalid network config 7.
 const ABOUT_CONFIG: [u64; 3] = [2, 6, 7];
@@ -466,4 +468,36 @@ fn no_permission() {
     }
     let left = before.difference(&lasting(cold.lab.world().without("file /run/bridge")));
     assert!(left.is_empty(), "{left}");
+}
+
+/// A plugin that is asked for its versions, with its streams as `redirections` of the shell say.
+fn versions(redirections: &str) -> Output {
+    let lab = Lab::new();
+    let mut command = lab.command("bash");
+    let script = format!("exec \"$0\" {redirections}");
+    command.args(["-c", &script]).arg(ours().find("loopback"));
+    command.env("CNI_COMMAND", "VERSION");
+    lab.run_command(command, b"{}")
+}
+
+#[test]
+fn a_closed_standard_stream_leads_nowhere() {
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"] {
+        let output = versions(closed);
+        assert!(output.succeeded(), "{closed}: {output}");
+    }
+}
+
+#[test]
+fn a_reader_who_is_gone_is_an_error_and_no_signal() {
+    let lab = Lab::new();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = lab.command(ours().find("loopback"));
+    command.env("CNI_COMMAND", "VERSION").stdin(Stdio::null());
+    command.stdout(writer).stderr(Stdio::piped());
+    let output = command.output().expect("run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Broken pipe"), "{said}");
 }
