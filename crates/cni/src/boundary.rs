@@ -3,11 +3,11 @@
 //! Must never call a verb with anything unchecked, and must answer on every path.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use wharfline_kernel::netns;
 use wharfline_spec::cni::{CniError, NetConf, Version, code};
 
 use crate::environment::{self, ReadVariable, Who};
@@ -180,7 +180,7 @@ fn read(bytes: &[u8], verb: Verb) -> Result<NetConf, CniError> {
 /// Puts the request together; the plugin's own namespace is never taken for a container's.
 fn request(verb: Verb, who: Who, conf: NetConf, path: Vec<PathBuf>) -> Result<Request, Refusal> {
     let mut netns = who.netns;
-    if !who.own_netns_permitted && netns.as_deref().is_some_and(is_own_netns) {
+    if !who.own_netns_permitted && netns.as_deref().is_some_and(netns::is_own) {
         if verb != Verb::Del {
             let msg = format!(
                 "CNI_NETNS {}: is the plugin's own network namespace",
@@ -224,14 +224,6 @@ fn shown(netns: &Option<PathBuf>) -> String {
         .as_deref()
         .map(|p| p.display().to_string())
         .unwrap_or_default()
-}
-
-/// Whether `path` is the namespace that this thread is in. One that cannot be looked at is not; what
-/// is wrong with it is said by whoever opens it.
-fn is_own_netns(path: &Path) -> bool {
-    let of = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-    let own = of(Path::new("/proc/thread-self/ns/net"));
-    own.is_some() && own == of(path)
 }
 
 fn attachment_verb<P: Plugin>(plugin: &P, request: Request) -> Result<Option<Value>, Refusal> {

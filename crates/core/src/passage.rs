@@ -21,6 +21,15 @@ pub(crate) fn let_through(
 ) -> Result<()> {
     let search = if thorough { Search::All } else { Search::Known };
     let dropping = session.with_nft(|nft| nft.let_through(search))?;
+    let elements: Vec<Element> = links
+        .iter()
+        .map(|link| Element::Link {
+            ifname: link.to_string(),
+        })
+        .collect();
+    if session.with_nft(|nft| Ok(nft.stands(&elements)))? {
+        return Ok(());
+    }
     let legacy = legacy_filter::dropping().unwrap_or_else(|failure| {
         tracing::warn!("{failure}");
         Vec::new()
@@ -28,12 +37,6 @@ pub(crate) fn let_through(
     if dropping.is_empty() && legacy.is_empty() {
         return Ok(());
     }
-    let elements: Vec<Element> = links
-        .iter()
-        .map(|link| Element::Link {
-            ifname: link.to_string(),
-        })
-        .collect();
     if !legacy.is_empty() && !session.with_nft(|nft| nft.missing(&elements))?.is_empty() {
         closed(&legacy).for_each(|chain| tracing::warn!("{chain}"));
     }

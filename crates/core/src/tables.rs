@@ -15,8 +15,11 @@ use crate::session::Session;
 use crate::state;
 use crate::vouched;
 
-/// Adds elements that others may have added before.
+/// Adds elements that others may have added before, unless it is known that they are there.
 pub fn ensure(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> {
+    if session.with_nft(|nft| Ok(nft.stands(elements)))? {
+        return Ok(());
+    }
     standing(session, elements, |nft| nft.ensure(elements, tag))
 }
 

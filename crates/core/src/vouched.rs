@@ -1,5 +1,5 @@
-//! The note of which tables of ours were whole, and at which generation of the ruleset.
-//! tables.rs asks here before it relies on a table; the end of each session that used nftables keeps the note.
+//! The note of what was so at one generation of the ruleset: which tables of ours were whole, which shared elements were
+//! there, that no other firewall drops. tables.rs asks here before it relies on a table; the end of each session that used nftables keeps the note.
 //! It must never be more than a hint: the kernel says whether that generation still stands.
 
 use std::fs;
@@ -30,6 +30,18 @@ pub(crate) fn is_whole(session: &Session, table: &Table) -> Result<bool> {
 /// Forgets which tables were whole, because one was found gone.
 pub(crate) fn distrust(session: &Session) {
     session.whole().tables.clear();
+}
+
+/// Forgets which shared elements were there: another network's last container may have taken them along before a note
+/// said that this network needs them.
+pub(crate) fn distrust_shared(session: &Session) -> Result<()> {
+    if session.has_nft() {
+        session.with_nft(|nft| {
+            nft.doubt_shared();
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 fn recall(session: &Session) -> Result<()> {
@@ -83,6 +95,8 @@ fn read(bytes: &[u8]) -> Option<Vouched> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use wharfline_kernel::nft::Element;
+
     use super::*;
 
     #[test]
@@ -91,6 +105,10 @@ mod tests {
             namespace: 7,
             generation: u32::MAX,
             tables: BTreeSet::from([Table::Main, Table::Bridge]),
+            shared: BTreeSet::from([Element::Link {
+                ifname: "cni0".to_owned(),
+            }]),
+            unopposed: true,
         };
         let text = write(&vouched);
         assert_eq!(read(text.as_bytes()), Some(vouched));

@@ -3,16 +3,25 @@
 //! It must never write a value that is there already: some writes (ip_forward) reset others.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use crate::error::{KernelError, Result};
 
+/// More bytes than any value below /proc/sys/net has.
+const LONGEST: usize = 4096;
+
 /// Reads the parameter at `key`, a path below /proc/sys such as "net/ipv4/ip_forward".
 pub fn read(key: &str) -> Result<String> {
-    fs::read_to_string(file(key))
-        .map(|text| text.trim_end().to_owned())
-        .map_err(|e| KernelError::from_io(format!("read sysctl {key}"), &e))
+    value(key).map_err(|e| KernelError::from_io(format!("read sysctl {key}"), &e))
+}
+
+/// One read tells it all (proc_sys_read() in fs/proc/proc_sysctl.c fills the buffer as far as the value goes).
+fn value(key: &str) -> io::Result<String> {
+    let mut text = [0; LONGEST];
+    let length = fs::File::open(file(key))?.read(&mut text)?;
+    let text = std::str::from_utf8(&text[..length]).map_err(io::Error::other)?;
+    Ok(text.trim_end().to_owned())
 }
 
 /// Writes `value` unless it is there; tells the former value if it was another.

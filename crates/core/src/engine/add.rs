@@ -15,6 +15,7 @@ use crate::record::{Record, SandboxId};
 use crate::session::Session;
 use crate::tables;
 use crate::transaction::Transaction;
+use crate::vouched;
 
 /// How often a derived name may be somebody else's before we give up.
 const SALTS: u8 = 8;
@@ -91,7 +92,6 @@ impl<D: Driver> Engine<'_, D> {
         sandbox: Option<NetnsId>,
     ) -> Result<Plan> {
         self.clear_leftovers(session, attach, sandbox)?;
-        tables::heal(session)?;
         let lease = self.ipam.acquire()?;
         self.attach(session, attach, sandbox, &lease)
             .map_err(|failure| self.give_back(session, attach, failure))
@@ -128,6 +128,8 @@ impl<D: Driver> Engine<'_, D> {
         lease: &CniResult,
     ) -> Result<Plan> {
         let _held = self.hold_network(session, &attach.key.network)?;
+        // Only now: what is found to be there stays, whoever leaves the network.
+        tables::heal(session)?;
         let mut salt = 0;
         loop {
             let plan = self.noted_plan(session, &endpoint(attach, lease, salt))?;
@@ -154,6 +156,7 @@ impl<D: Driver> Engine<'_, D> {
         let network = &endpoint.key.network;
         let mut plan = self.decide(session, endpoint)?;
         if self.note_shared(session, network, &plan)? {
+            vouched::distrust_shared(session)?;
             plan = self.decide(session, endpoint)?;
             self.note_shared(session, network, &plan)?;
         }

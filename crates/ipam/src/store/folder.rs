@@ -207,22 +207,17 @@ impl Folder {
     }
 
     fn link(&self, file: &File, name: &str) -> io::Result<()> {
-        // open(2), O_TMPFILE: the way through /proc needs no capability, unlike AT_EMPTY_PATH.
+        match linkat(file, "", &self.fd, name, AtFlags::AT_EMPTY_PATH) {
+            // Without CAP_DAC_READ_SEARCH.
+            Err(Errno::ENOENT) => {}
+            done => return Ok(done?),
+        }
+        // open(2), O_TMPFILE: the way through /proc needs no capability, and takes a fifth of a lease's time.
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-        match linkat(
-            AT_FDCWD,
-            source.as_str(),
-            &self.fd,
-            name,
-            AtFlags::AT_SYMLINK_FOLLOW,
-        ) {
-            Ok(()) => Ok(()),
-            Err(Errno::ENOENT) => match linkat(file, "", &self.fd, name, AtFlags::AT_EMPTY_PATH) {
-                Ok(()) => Ok(()),
-                Err(Errno::ENOENT | Errno::EPERM) => self.copy(file, name),
-                Err(errno) => Err(errno.into()),
-            },
-            Err(errno) => Err(errno.into()),
+        let flags = AtFlags::AT_SYMLINK_FOLLOW;
+        match linkat(AT_FDCWD, source.as_str(), &self.fd, name, flags) {
+            Err(Errno::ENOENT | Errno::EPERM) => self.copy(file, name),
+            done => Ok(done?),
         }
     }
 

@@ -247,6 +247,12 @@ impl Element {
         matches!(self, Element::Link { .. } | Element::Masquerade { .. })
     }
 
+    /// Whether both stand under one key, be it with other data.
+    pub(super) fn same_key(&self, other: &Self) -> bool {
+        let (mine, others) = (self.place(), other.place());
+        self.table() == other.table() && mine.set == others.set && mine.key == others.key
+    }
+
     pub(super) fn place(&self) -> Place {
         let one = Key::default();
         let (key, key_end, data) = match self {

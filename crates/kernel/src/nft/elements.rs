@@ -51,7 +51,9 @@ impl Nft {
     /// Adds elements that may be there; a map's element with another target is refused with EBUSY or EEXIST.
     pub fn ensure(&mut self, elements: &[Element], tag: &Tag) -> Result<()> {
         let (changes, added) = additions(elements.iter().map(|element| (element, tag)), 0);
-        refused_addition(self.change_perhaps(changes)?, &added)
+        refused_addition(self.change_perhaps(changes)?, &added)?;
+        self.vouch_for_elements(elements);
+        Ok(())
     }
 
     /// Fills a table that was just laid.
@@ -73,6 +75,7 @@ impl Nft {
                 .map(|(_, element)| element)
                 .collect(),
         };
+        self.doubt(elements);
         // An absent element fails the whole transaction, and the kernel names all that are absent; kernels before 6.3
         // have no deletion that forgives. Who deletes at the same time can make it so again.
         while !doomed.is_empty() {

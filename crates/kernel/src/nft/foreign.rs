@@ -70,6 +70,9 @@ impl Nft {
     /// Sees to it that each foreign forward chain that drops has our rule, and returns those chains.
     /// The rule follows a leading jump to DOCKER-USER, the administrator's own chain; else it comes first.
     pub fn let_through(&mut self, search: Search) -> Result<Vec<ForwardChain>> {
+        if search == Search::Known && self.is_unopposed() {
+            return Ok(Vec::new());
+        }
         let mut dropping = Vec::new();
         for chain in self.forward_chains(search)? {
             let rules = chain_rules(self, chain.family, &chain.table, Some(&chain.chain))?;
@@ -81,6 +84,9 @@ impl Nft {
                 self.insert(&chain, &rules)?;
             }
             dropping.push(chain);
+        }
+        if dropping.is_empty() {
+            self.vouch_unopposed()?;
         }
         Ok(dropping)
     }

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Nft;
+use super::element::Element;
 use super::socket::{Object, Refusals};
 use super::table::Table;
 use super::wire::{Refusal, Request, attribute, number};
@@ -17,7 +18,10 @@ use crate::error::{KernelError, Result};
 
 const NFTA_GEN_ID: u16 = 1;
 
-/// Tables that were whole at one generation of one namespace.
+/// How many shared elements are vouched for: a host with more networks looks for them now and then.
+const SHARED: usize = 32;
+
+/// What was so at one generation of one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vouched {
     /// The namespace's cookie (`SO_NETNS_COOKIE`), which is never given to another until the machine boots anew.
@@ -26,6 +30,12 @@ pub struct Vouched {
     pub generation: u32,
     /// The tables that stood as they were laid.
     pub tables: BTreeSet<Table>,
+    /// Elements that several attachments share, and that were there.
+    #[serde(default)]
+    pub shared: BTreeSet<Element>,
+    /// Whether no forward chain of the firewalls known by name ([`super::Search::Known`]) dropped.
+    #[serde(default)]
+    pub unopposed: bool,
 }
 
 impl Nft {
@@ -58,9 +68,66 @@ impl Nft {
                     namespace,
                     generation: to,
                     tables: BTreeSet::from([table.clone()]),
+                    shared: BTreeSet::new(),
+                    unopposed: false,
                 });
             }
         }
+    }
+
+    /// Whether all these are vouched for; otherwise they are to be ensured.
+    pub fn stands(&self, elements: &[Element]) -> bool {
+        let vouched = self.vouched.as_ref();
+        vouched.is_some_and(|vouched| {
+            elements
+                .iter()
+                .all(|element| vouched.shared.contains(element))
+        })
+    }
+
+    /// Vouches for shared elements no longer: whoever relies on them ensures them.
+    pub fn doubt_shared(&mut self) {
+        if let Some(vouched) = &mut self.vouched {
+            vouched.shared.clear();
+        }
+    }
+
+    /// Vouches no longer for what stands under the keys of these.
+    pub(super) fn doubt(&mut self, elements: &[Element]) {
+        let is_among = |shared: &Element| elements.iter().any(|element| element.same_key(shared));
+        if let Some(vouched) = &mut self.vouched {
+            vouched.shared.retain(|shared| !is_among(shared));
+        }
+    }
+
+    /// Vouches for elements that are known to be there at the generation vouched for.
+    pub(super) fn vouch_for_elements(&mut self, elements: &[Element]) {
+        let Some(vouched) = &mut self.vouched else {
+            return;
+        };
+        if vouched.shared.len() + elements.len() > SHARED {
+            vouched.shared.clear();
+        }
+        if elements.len() <= SHARED {
+            vouched.shared.extend(elements.iter().cloned());
+        }
+    }
+
+    /// Whether it is vouched for that no known firewall drops.
+    pub(super) fn is_unopposed(&self) -> bool {
+        self.vouched
+            .as_ref()
+            .is_some_and(|vouched| vouched.unopposed)
+    }
+
+    /// Notes that no known firewall drops, if the look at them fell into the generation vouched for.
+    pub(super) fn vouch_unopposed(&mut self) -> Result<()> {
+        if let Some(mut vouched) = self.vouched.take() {
+            vouched.unopposed = true;
+            let stands = self.generation()? == vouched.generation;
+            self.vouched = Some(vouched).filter(|_| stands);
+        }
+        Ok(())
     }
 
     /// A transaction that changes something if it is committed. Where nobody else committed one meanwhile, the tables

@@ -1,6 +1,6 @@
 //! What is vouched for is believed as long as nobody changed anything in the namespace's ruleset, and no longer.
 
-use wharfline_kernel::nft::{Nft, Standing, Table};
+use wharfline_kernel::nft::{Element, Nft, Search, Standing, Table};
 
 use crate::lab::{Space, become_host, laid, published, run, tag};
 
@@ -88,4 +88,94 @@ fn another_namespace_at_the_same_generation_is_another() {
     });
     assert_eq!(believed, Ok(false));
     assert_eq!(nft.believe(vouched), Ok(true));
+}
+
+/// What attachments share: the bridge that they are behind.
+fn bridge() -> [Element; 1] {
+    [Element::Link {
+        ifname: "cni0".to_owned(),
+    }]
+}
+
+/// A verified table with the bridge in it, as the second container finds it.
+fn with_bridge() -> Nft {
+    let mut nft = verified();
+    nft.ensure(&bridge(), &tag("net")).expect("added");
+    assert!(!nft.stands(&bridge()), "who adds it moves the generation");
+    assert_eq!(nft.verify(&Table::Main), Ok(Standing::Sealed));
+    nft.ensure(&bridge(), &tag("net")).expect("it is there");
+    assert!(nft.stands(&bridge()));
+    nft
+}
+
+/// Whether a verb that begins now spares itself what `nft` vouches for.
+fn later(nft: &Nft) -> Nft {
+    let mut later = Nft::open().expect("a socket");
+    later
+        .believe(nft.vouched().expect("vouched for").clone())
+        .expect("an answer");
+    later
+}
+
+#[test]
+fn a_shared_element_stands_until_somebody_changes_something() {
+    let mut nft = with_bridge();
+    nft.create(&[published(1, TO)], &tag("a")).expect("created");
+    nft.delete(&[published(1, TO)], Some(&tag("a")))
+        .expect("deleted");
+    assert!(
+        later(&nft).stands(&bridge()),
+        "after changes of ours beside it"
+    );
+    run("nft add table ip other");
+    assert!(
+        !later(&nft).stands(&bridge()),
+        "after a change of another's"
+    );
+}
+
+#[test]
+fn a_shared_element_that_we_delete_stands_no_longer() {
+    let mut nft = with_bridge();
+    nft.delete(&bridge(), None).expect("deleted");
+    assert!(!nft.stands(&bridge()));
+    assert!(!later(&nft).stands(&bridge()));
+}
+
+#[test]
+fn more_shared_elements_than_are_kept_are_ensured_again() {
+    let mut nft = with_bridge();
+    let many: Vec<Element> = (0..40)
+        .map(|n| Element::Link {
+            ifname: format!("br{n}"),
+        })
+        .collect();
+    nft.ensure(&many, &tag("net")).expect("added");
+    assert_eq!(nft.verify(&Table::Main), Ok(Standing::Sealed));
+    for element in &many {
+        nft.ensure(std::slice::from_ref(element), &tag("net"))
+            .expect("it is there");
+        assert!(nft.stands(std::slice::from_ref(element)));
+    }
+    assert!(!nft.stands(&many));
+    assert!(nft.vouched().expect("vouched for").shared.len() <= 32);
+}
+
+#[test]
+fn a_firewall_that_comes_is_seen_though_there_was_none() {
+    let mut nft = verified();
+    assert_eq!(nft.let_through(Search::Known), Ok(Vec::new()));
+    assert!(nft.vouched().expect("vouched for").unopposed);
+    let mut next = later(&nft);
+    assert_eq!(next.let_through(Search::Known), Ok(Vec::new()));
+    run(
+        "nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'",
+    );
+    let mut after = later(&nft);
+    assert_eq!(after.let_through(Search::Known).expect("a look").len(), 1);
+    assert_eq!(
+        after.let_through(Search::Known).expect("a look").len(),
+        1,
+        "nor later"
+    );
 }

@@ -121,3 +121,26 @@ fn a_rule_that_somebody_deleted_is_laid_again() {
     }
     host.works(&outside);
 }
+
+#[test]
+fn an_element_that_somebody_deleted_comes_back() {
+    let lab = Lab::new();
+    let outside = lab.outside();
+    let host = Host::new(&lab, &outside);
+    // By now the plugins rely on what they noted of the elements that containers share.
+    let another = |name: &str| {
+        let pod = Pod::on(&host.network.with_runtime(ports(&[])), name);
+        host.network.del(&pod.attachment);
+    };
+    another("third");
+    for deleted in [
+        "flush set inet wharfline masquerade4",
+        "delete element inet wharfline links { \"cni0\" . \"cni0\" }",
+    ] {
+        lab.exec(&["nft", deleted]);
+        another("fourth");
+        host.whole
+            .returns(&format!("the world before {deleted}"), || lab.world());
+    }
+    host.works(&outside);
+}
