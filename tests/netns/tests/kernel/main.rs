@@ -18,5 +18,6 @@ mod heal;
 mod input;
 mod ipv6;
 mod leases;
+mod macvlan;
 mod replay;
 mod traffic;
