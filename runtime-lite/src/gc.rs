@@ -65,6 +65,21 @@ pub(crate) fn living(home: &Home) -> Result<Vec<String>> {
     Ok(found.attachments.iter().filter_map(lives).collect())
 }
 
+/// What is dead and still there, with the reason; `gc` would take it away.
+pub(crate) fn dead(home: &Home) -> Result<Vec<String>> {
+    let found = survey::survey(home)?;
+    let attachments = found.attachments.iter();
+    let told = |(key, evidence): (&Key, &Evidence)| match &evidence.verdict {
+        Verdict::Dead(why) if !evidence.owned => Some(format!("{}: {why}", plan::object(key))),
+        _ => None,
+    };
+    let containers = found.dead.iter().map(|(about, _)| {
+        let (id, name) = (about.short_id(), &about.name);
+        format!("container {id} ({name}): nobody looks after it")
+    });
+    Ok(attachments.filter_map(told).chain(containers).collect())
+}
+
 /// Cleans up what is dead before the rest is uninstalled; tells each line to `say`.
 pub(crate) fn leftovers(home: &Home, dry_run: bool, say: &mut dyn FnMut(String)) -> Result<()> {
     let _turn = turn(home, dry_run)?;

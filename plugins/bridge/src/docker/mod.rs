@@ -8,11 +8,13 @@
 //! networks           CreateNetwork, DeleteNetwork, and all that a restart finds
 //! endpoint           an endpoint, between its calls and after a restart
 //! calls              the calls about endpoints
+//! measured           what there is of them, for Prometheus
 //! ports, published   what an endpoint publishes, and which ports of the host it gets
 //! ```
 
 mod calls;
 mod endpoint;
+mod measured;
 mod network;
 mod networks;
 mod options;
@@ -20,7 +22,6 @@ mod ports;
 mod published;
 mod store;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn open(_: &Arguments) -> Result<Arc<dyn Protocol>, String> {
-    let bridge = DockerBridge::restore(Path::new(store::STATE_DIR)).map_err(|e| e.to_string())?;
+    let bridge = DockerBridge::restore(&store::NetworkStore::usual()).map_err(|e| e.to_string())?;
     Ok(Arc::new(NetworkProtocol(bridge)))
 }
 
