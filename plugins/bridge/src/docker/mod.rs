@@ -28,19 +28,30 @@ use std::sync::Arc;
 use wharfline_core::error::Error;
 use wharfline_docker::{Arguments, NetworkProtocol, Program, Protocol, Refusal};
 
+use wharfline_kernel::sysctl;
+
 use networks::DockerBridge;
+
+/// Where kernel parameters are: a managed plugin has the host's /proc/sys at another path, writable.
+const SYSCTLS: &str = "--sysctls";
 
 /// Serves until SIGTERM.
 pub(crate) fn main() -> ExitCode {
     let program = Program {
         name: "bridge",
         plugin: "wharf-bridge",
-        options: &[],
+        options: &[(
+            SYSCTLS,
+            "PATH  where kernel parameters are written; /proc/sys unless said",
+        )],
     };
     wharfline_docker::main(program, open)
 }
 
-fn open(_: &Arguments) -> Result<Arc<dyn Protocol>, String> {
+fn open(arguments: &Arguments) -> Result<Arc<dyn Protocol>, String> {
+    if let Some(place) = arguments.values(SYSCTLS).last() {
+        sysctl::look_below(place.into());
+    }
     let bridge = DockerBridge::restore(&store::NetworkStore::usual()).map_err(|e| e.to_string())?;
     Ok(Arc::new(NetworkProtocol(bridge)))
 }
