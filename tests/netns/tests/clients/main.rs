@@ -5,6 +5,8 @@
 mod containerd;
 mod docker;
 mod docker_host;
+mod docker_managed;
 mod docker_networks;
+mod docker_options;
 mod machine;
 mod podman;
