@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -81,6 +81,11 @@ impl Server {
                 .map(|status| assert!(status.success(), "{status}"))
         });
         self.socket.exists()
+    }
+
+    /// Where it listens, for who speaks no HTTP.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Whether it has ended by itself, and how.

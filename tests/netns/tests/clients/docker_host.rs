@@ -2,6 +2,7 @@
 //!
 //! Called by the tests of `docker_networks`. It must do nothing that a user of Docker would not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub(crate) const PLUGINS: [&str; 2] = ["bridge", "host-local"];
 
 /// A Docker host with both of our plugins.
 pub(crate) struct DockerHost {
-    pub(crate) machine: Machine,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) outside: Outside,
     pub(crate) plugins: Vec<Process>,
     pub(crate) dockerd: Option<Process>,
@@ -42,7 +43,7 @@ impl DockerHost {
 
     /// With neither dockerd nor plugins running.
     pub(crate) fn off(options: &'static [&'static str]) -> DockerHost {
-        let machine = Machine::boot();
+        let machine = Arc::new(Machine::boot());
         let outside = machine.lab.outside();
         DockerHost {
             machine,

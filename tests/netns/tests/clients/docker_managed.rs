@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use wharfline_netns_tests::ours;
-use wharfline_testkit::{Outside, World};
 use wharfline_testkit::traffic::tcp;
+use wharfline_testkit::{Outside, World};
 
 use crate::docker_host::{DockerHost, PAGE, page};
 use crate::machine::fetches;

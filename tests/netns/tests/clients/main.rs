@@ -4,6 +4,7 @@
 
 mod containerd;
 mod docker;
+mod docker_crash;
 mod docker_host;
 mod docker_managed;
 mod docker_networks;

@@ -11,6 +11,7 @@ mod crash;
 mod crowd;
 mod disk;
 mod docker;
+mod docker_crowd;
 mod docker_replay;
 mod docker_seen;
 mod failure;
