@@ -3,6 +3,11 @@
 //!
 //! A few moments in `./test`; fifty with WHARFLINE_LONG=1. The seed is printed; WHARFLINE_SEED repeats its moments.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "seed, moments and figures are for people"
+)]
+
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};

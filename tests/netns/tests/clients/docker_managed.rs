@@ -86,8 +86,18 @@ fn managed_plugins_serve_containers_and_leave_nothing_when_they_go() {
     for name in PLUGINS {
         host.docker(&["plugin", "enable", name]);
     }
-    let metrics = ["curl", "-sS", "--unix-socket", "/run/metrics.sock", "http://x/metrics"];
-    assert!(host.machine.run(&metrics).contains("wharfline_docker_networks 1"));
+    let metrics = [
+        "curl",
+        "-sS",
+        "--unix-socket",
+        "/run/metrics.sock",
+        "http://x/metrics",
+    ];
+    assert!(
+        host.machine
+            .run(&metrics)
+            .contains("wharfline_docker_networks 1")
+    );
     host.run("third", "net1", &[]);
     let addresses = ["web", "client", "third"].map(|name| host.v4(name, "net1"));
     assert_eq!(addresses, ["10.77.1.2", "10.77.1.3", "10.77.1.4"]);

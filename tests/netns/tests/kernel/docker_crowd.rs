@@ -1,6 +1,8 @@
 //! 64 clients at once, with sense and with nonsense: neither server falls over, none waits for another for ever, and what
 //! is left is exactly what the calls say. Five seconds in `./test`, a minute with WHARFLINE_LONG=1.
 
+#![expect(clippy::print_stdout, reason = "its figures are for people")]
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
