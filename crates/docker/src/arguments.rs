@@ -58,9 +58,12 @@ impl Arguments {
         program: Program,
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Asked, String> {
-        let mut socket = None;
-        let mut metrics = None;
-        let mut own = Vec::new();
+        let mut given = Self {
+            program,
+            socket: default_socket(program.plugin),
+            metrics: None,
+            own: Vec::new(),
+        };
         let mut rest = arguments.into_iter();
         while let Some(argument) = rest.next() {
             let argument = text(argument)?;
@@ -78,28 +81,30 @@ impl Arguments {
                     .ok_or_else(|| format!("{option}: its value is missing"))
                     .and_then(text),
             };
-            if option == "--socket" {
-                socket = Some(PathBuf::from(value()?));
-            } else if option == "--metrics-socket" {
-                metrics = Some(Endpoint::parse(&option, &value()?)?);
-            } else if let Some((known, _)) =
-                program.options.iter().find(|(known, _)| *known == option)
-            {
-                own.push((*known, value()?));
-            } else {
-                return Err(format!("{option}: no such option (see --help)"));
-            }
+            given.take(&option, &mut value)?;
         }
-        let socket = socket.unwrap_or_else(|| default_socket(program.plugin));
-        if !socket.is_absolute() {
-            return Err(format!("--socket: {} is not absolute", socket.display()));
+        if !given.socket.is_absolute() {
+            let socket = given.socket.display();
+            return Err(format!("--socket: {socket} is not absolute"));
         }
-        Ok(Asked::Serve(Self {
-            program,
-            socket,
-            metrics,
-            own,
-        }))
+        Ok(Asked::Serve(given))
+    }
+
+    fn take(
+        &mut self,
+        option: &str,
+        value: &mut dyn FnMut() -> Result<String, String>,
+    ) -> Result<(), String> {
+        let mut own = self.program.options.iter().map(|(known, _)| *known);
+        match option {
+            "--socket" => self.socket = PathBuf::from(value()?),
+            "--metrics-socket" => self.metrics = Some(Endpoint::parse(option, &value()?)?),
+            _ => match own.find(|known| *known == option) {
+                Some(known) => self.own.push((known, value()?)),
+                None => return Err(format!("{option}: no such option (see --help)")),
+            },
+        }
+        Ok(())
     }
 
     /// Name of the binary.

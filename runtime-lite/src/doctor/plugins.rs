@@ -7,7 +7,7 @@ use wharfline_spec::cni::{ConfList, Version};
 
 use super::Finding;
 use crate::home::Home;
-use crate::network;
+use crate::network::{self, Known};
 
 /// Ours, with what their STATUS is asked about; `None` where it depends on a network's addresses.
 fn ours() -> [(&'static str, Option<Value>); 4] {
@@ -99,41 +99,12 @@ fn networks(home: &Home) -> Vec<Finding> {
             )];
         }
     };
-    let mut findings: Vec<Finding> = broken
-        .iter()
-        .map(|error| {
-            Finding::problem(
-                "network",
-                error.to_string(),
-                "mend the file, or take it away",
-            )
-        })
-        .collect();
-    for (at, network) in known.iter().enumerate() {
-        let name = &network.list.name;
-        let object = format!("network {name}");
-        let path = network.path.display();
-        if let Some(first) = known[..at].iter().find(|other| other.list.name == *name) {
-            let told = format!(
-                "{path} has the name of {}, which is used",
-                first.path.display()
-            );
-            findings.push(Finding::problem(
-                object,
-                told,
-                "give each network a name of its own",
-            ));
-            continue;
-        }
-        findings.push(match home.client().status(&network.list) {
-            Ok(()) => Finding::fine(object, format!("{path}: its plugins are ready")),
-            Err(error) => Finding::problem(
-                object,
-                error.to_string(),
-                "wharf network status says the same of this network alone",
-            ),
-        });
-    }
+    let unreadable = broken.iter().map(|error| {
+        let remedy = "mend the file, or take it away";
+        Finding::problem("network", error.to_string(), remedy)
+    });
+    let mut findings: Vec<Finding> = unreadable.collect();
+    findings.extend((0..known.len()).map(|at| network(home, &known[..at], &known[at])));
     if findings.is_empty() {
         findings.push(Finding::note(
             "networks",
@@ -142,4 +113,24 @@ fn networks(home: &Home) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// One configuration that can be read, after those that are looked up before it.
+fn network(home: &Home, before: &[Known], network: &Known) -> Finding {
+    let name = &network.list.name;
+    let object = format!("network {name}");
+    let path = network.path.display();
+    if let Some(first) = before.iter().find(|other| other.list.name == *name) {
+        let first = first.path.display();
+        let told = format!("{path} has the name of {first}, which is used");
+        return Finding::problem(object, told, "give each network a name of its own");
+    }
+    match home.client().status(&network.list) {
+        Ok(()) => Finding::fine(object, format!("{path}: its plugins are ready")),
+        Err(error) => Finding::problem(
+            object,
+            error.to_string(),
+            "wharf network status says the same of this network alone",
+        ),
+    }
 }

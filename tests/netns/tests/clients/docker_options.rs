@@ -63,6 +63,19 @@ fn gateway_modes_say_who_reaches_which_port_and_what_leaves() {
         host.outside.learns_route_to(&format!("10.77.{n}.0/24"));
     }
 
+    nat_unprotected(&host);
+    routed(&host);
+    isolated(&host);
+    trusted(&host);
+    host.docker(&[
+        "rm", "-f", "open", "routed", "closed", "isolated", "beside", "trusted",
+    ]);
+    host.docker(&["network", "rm", "open", "routed", "isolated", "trusted"]);
+    before.returns("the host is as before", || host.world());
+}
+
+/// Every port of its containers is reached at their own address, and what leaves is masqueraded.
+fn nat_unprotected(host: &DockerHost) {
     let options = [
         option("bridge.gateway_mode_ipv4", "nat-unprotected"),
         subnet("10.77.1.0/24"),
@@ -77,7 +90,10 @@ fn gateway_modes_say_who_reaches_which_port_and_what_leaves() {
         seen.contains(&Outside::HOST_V4.to_string()),
         "masqueraded: {seen}"
     );
+}
 
+/// Published ports are reached at the container's own address, with which it leaves too; others are not.
+fn routed(host: &DockerHost) {
     let options = [
         option("bridge.gateway_mode_ipv4", "routed"),
         subnet("10.77.2.0/24"),
@@ -96,7 +112,10 @@ fn gateway_modes_say_who_reaches_which_port_and_what_leaves() {
     let closed: IpAddr = host.v4("closed", "routed").parse().expect("an address");
     host.reaches("routed", &page(&closed.to_string()));
     host.outside.does_not_reach(tcp(closed, 80));
+}
 
+/// Containers reach each other, and the host has no part in it; for internal networks alone.
+fn isolated(host: &DockerHost) {
     let options = [
         option("bridge.gateway_mode_ipv4", "isolated"),
         subnet("10.77.3.0/24"),
@@ -129,7 +148,10 @@ fn gateway_modes_say_who_reaches_which_port_and_what_leaves() {
             .try_run(&["curl", "-sS", "-m", "1", &page(&isolated.to_string())])
             .succeeded()
     );
+}
 
+/// From one interface of the host every port is reached.
+fn trusted(host: &DockerHost) {
     let options = [
         option("bridge.trusted_host_interfaces", "nowhere0:uplink0"),
         subnet("10.77.4.0/24"),
@@ -139,12 +161,6 @@ fn gateway_modes_say_who_reaches_which_port_and_what_leaves() {
         fetches(&host.outside, tcp(trusted, 80)).contains(PAGE),
         "by the interface that is trusted"
     );
-
-    host.docker(&[
-        "rm", "-f", "open", "routed", "closed", "isolated", "beside", "trusted",
-    ]);
-    host.docker(&["network", "rm", "open", "routed", "isolated", "trusted"]);
-    before.returns("the host is as before", || host.world());
 }
 
 #[test]
