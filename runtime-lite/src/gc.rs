@@ -16,7 +16,7 @@ use crate::home::Home;
 use crate::remove;
 use crate::settle::{self, Left};
 use crate::turn::{self, Turn};
-use crate::{netns, output};
+use crate::{netns, network, output};
 use evidence::{CachedBy, Evidence, Key, Verdict};
 use plan::Plan;
 use survey::Survey;
@@ -63,6 +63,28 @@ pub(crate) fn living(home: &Home) -> Result<Vec<String>> {
         _ => None,
     };
     Ok(found.attachments.iter().filter_map(lives).collect())
+}
+
+/// What is dead and still there, with the reason; `gc` would take it away. Endpoints of Docker's are its driver's to evict.
+pub(crate) fn dead(home: &Home) -> Result<Vec<String>> {
+    let found = survey::survey(home)?;
+    let dockers = network::docker::all(home);
+    let is_dockers = |key: &Key| {
+        let mut ids = dockers.iter().map(|network| &network.kept.request.network);
+        ids.any(|id| *id == key.network)
+    };
+    let attachments = found.attachments.iter();
+    let told = |(key, evidence): (&Key, &Evidence)| match &evidence.verdict {
+        Verdict::Dead(why) if !evidence.owned && !is_dockers(key) => {
+            Some(format!("{}: {why}", plan::object(key)))
+        }
+        _ => None,
+    };
+    let containers = found.dead.iter().map(|(about, _)| {
+        let (id, name) = (about.short_id(), &about.name);
+        format!("container {id} ({name}): nobody looks after it")
+    });
+    Ok(attachments.filter_map(told).chain(containers).collect())
 }
 
 /// Cleans up what is dead before the rest is uninstalled; tells each line to `say`.

@@ -10,6 +10,7 @@ mod cli;
 mod connection;
 mod container;
 mod copy;
+mod doctor;
 mod error;
 mod etc;
 mod events;
@@ -131,6 +132,7 @@ fn plain(home: &Home, command: Command) -> Result<()> {
         Command::Network(command) => network_command(home, command),
         Command::Image(command) => image::run(home, command),
         Command::Gc(wanted) => gc::gc(home, &wanted),
+        Command::Doctor(wanted) => doctor::examine(home, wanted.json),
         Command::Uninstall(wanted) => uninstall::uninstall(home, wanted.dry_run),
         Command::Settle { id } => settle::settle(home, &id),
         Command::Completions { shell } => {

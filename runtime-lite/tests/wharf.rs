@@ -9,6 +9,8 @@ mod support;
 mod connect;
 #[path = "suite/crash.rs"]
 mod crash;
+#[path = "suite/doctor.rs"]
+mod doctor;
 #[path = "suite/escape.rs"]
 mod escape;
 #[path = "suite/gc.rs"]

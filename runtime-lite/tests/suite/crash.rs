@@ -10,7 +10,7 @@ use wharfline_testkit::{Process, World, wait_for};
 use crate::support::{Host, ROOTFS};
 
 /// The pid that holds one of the two locks of a container, as /proc/locks has it.
-fn shim_of(host: &Host, name: &str) -> Pid {
+pub(crate) fn shim_of(host: &Host, name: &str) -> Pid {
     let id = host.container(name).expect("listed")["id"].clone();
     let id = id.as_str().expect("an id").to_owned();
     let of_shim = |pid: &str| {
@@ -24,7 +24,7 @@ fn shim_of(host: &Host, name: &str) -> Pid {
     Pid::from_raw(pid.parse().expect("a pid"))
 }
 
-fn kill_hard(pid: Pid) {
+pub(crate) fn kill_hard(pid: Pid) {
     kill(pid, Signal::SIGKILL).expect("killed");
 }
 
