@@ -105,7 +105,7 @@ pub(crate) enum Command {
     Update(Update),
     /// Start the containers that a reboot or a crash ended, by their restart policies.
     Restore,
-    /// Show and remove volumes.
+    /// Make, show and remove volumes.
     #[command(subcommand)]
     Volume(Volume),
     /// Make, show, test and remove networks.
@@ -140,8 +140,36 @@ pub(crate) struct Json {
 /// `wharf volume`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Volume {
+    /// Make a volume.
+    #[command(after_help = "Examples:\n  \
+        wharf volume create data\n  \
+        wharf volume create --driver nfs -o share=server:/export data")]
+    Create {
+        /// Its name [default: a random one].
+        name: Option<String>,
+        /// Who keeps it, by Docker's volume protocol; `local` is a folder of wharf's [default: $WHARF_VOLUME_DRIVER, else local].
+        #[arg(short, long)]
+        driver: Option<String>,
+        /// What the driver is told; can be repeated.
+        #[arg(short, long, value_name = "KEY=VALUE")]
+        opt: Vec<String>,
+    },
     /// List volumes, and the containers that mount them.
-    Ls(Json),
+    Ls {
+        /// All that this driver has instead, also for others than wharf.
+        #[arg(short, long)]
+        driver: Option<String>,
+        #[command(flatten)]
+        output: Json,
+    },
+    /// Show all about volumes, as JSON.
+    Inspect {
+        #[arg(required = true)]
+        volumes: Vec<String>,
+        /// Print this, with {{.Path.Of.Keys}} replaced.
+        #[arg(short, long)]
+        format: Option<String>,
+    },
     /// Remove volumes that no container mounts, with all that is in them.
     Rm {
         #[arg(required = true)]

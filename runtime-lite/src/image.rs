@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use wharf_image::{Freed, Image, Limits, Name, Store, Wish};
 
 use crate::cli::Json;
+use crate::container;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::output::{self, Table};
@@ -66,7 +67,7 @@ pub(crate) fn run(home: &Home, command: Command) -> Result<()> {
             max_layer,
         } => import(&store, &file, name.as_deref(), max_layer),
         Command::Ls(output) => ls(&store, output.json),
-        Command::Rm { images } => images.iter().try_for_each(|image| rm(&store, image)),
+        Command::Rm { images } => images.iter().try_for_each(|image| rm(home, &store, image)),
         Command::Export { image, file } => export(&store, &image, &file),
     }
 }
@@ -143,11 +144,28 @@ fn document(image: &Image) -> Value {
     })
 }
 
-fn rm(store: &Store, image: &str) -> Result<()> {
-    let (name, freed) = store.remove(image)?;
+fn rm(home: &Home, store: &Store, image: &str) -> Result<()> {
+    let (name, freed) = store
+        .remove(image)
+        .map_err(|error| with_names(home, error))?;
     output::print(&format!("removed {name}\n"));
     say_freed(&freed);
     Ok(())
+}
+
+/// The store knows containers by id; people know their names.
+fn with_names(home: &Home, error: wharf_image::Error) -> Error {
+    let wharf_image::Error::InUse { image, containers } = error else {
+        return error.into();
+    };
+    let known = container::all(home).unwrap_or_default();
+    let name_of = |id: String| {
+        let mut known = known.iter();
+        let found = known.find(|(about, _)| about.id.as_str() == id);
+        found.map_or(id, |(about, _)| about.name.clone())
+    };
+    let containers = containers.into_iter().map(name_of).collect();
+    wharf_image::Error::InUse { image, containers }.into()
 }
 
 fn say_freed(freed: &Freed) {

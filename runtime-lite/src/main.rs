@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod format;
 mod gc;
+mod health;
 mod home;
 mod image;
 mod inspect;
@@ -52,7 +53,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, CreateNetwork, Network, Volume};
+use cli::{Cli, Command, CreateNetwork, Network};
 use error::{Error, Result};
 use home::Home;
 
@@ -126,8 +127,7 @@ fn plain(home: &Home, command: Command) -> Result<()> {
         Command::Cp(wanted) => copy::cp(home, &wanted),
         Command::Update(wanted) => update::update(home, &wanted),
         Command::Restore => restore::restore(home),
-        Command::Volume(Volume::Ls(output)) => volume::ls(home, output.json),
-        Command::Volume(Volume::Rm { volumes }) => volume::rm(home, &volumes),
+        Command::Volume(command) => volume::command::run(home, command),
         Command::Network(command) => network_command(home, command),
         Command::Image(command) => image::run(home, command),
         Command::Gc(wanted) => gc::gc(home, &wanted),

@@ -23,7 +23,7 @@ use crate::settle::{self, Left};
 use crate::shim::{Control, Shim};
 use crate::signals::{self, Pleas};
 use crate::start::{Start, Stdio, ready};
-use crate::{cli, names, output, turn, wish};
+use crate::{cli, names, output, root, turn, wish};
 
 /// `wharf create`.
 pub(crate) fn create(home: &Home, asked: cli::Create) -> Result<()> {
@@ -90,9 +90,9 @@ fn define(home: &Home, name: Option<String>, mut wish: Wish) -> Result<(Containe
     }
     let wanted = name.clone();
     let (about, folder, claim) = Container::define(home, name, wish)?;
-    if let Some(wanted) = wanted
-        && let Err(error) = names::take(home, &wanted, &folder)
-    {
+    let named = wanted.map_or(Ok(()), |wanted| names::take(home, &wanted, &folder));
+    if let Err(error) = named.and_then(|()| root::make(home, &about)) {
+        names::release(home, &about.name, &about.id)?;
         remove::remove_folder(&folder)?;
         return Err(error);
     }
@@ -212,6 +212,7 @@ impl Job<'_> {
             if !cleared {
                 failed.extend(crate::shim::delete(self.folder).err());
             }
+            failed.extend(settle::release_files(self.home, self.about, self.folder));
             failed = remove::rest(self.home, self.about, self.folder, failed);
         }
         tell(failed);

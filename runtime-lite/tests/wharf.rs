@@ -11,6 +11,8 @@ mod connect;
 mod crash;
 #[path = "suite/escape.rs"]
 mod escape;
+#[path = "suite/from_image.rs"]
+mod from_image;
 #[path = "suite/gc.rs"]
 mod gc;
 #[path = "suite/image.rs"]

@@ -42,6 +42,9 @@ pub struct Defaults {
     /// The signal that stops it, by name or number; empty for SIGTERM.
     #[serde(deserialize_with = "or_default")]
     pub stop_signal: String,
+    /// What runs a health check's line; empty for `/bin/sh -c` (Docker's own key).
+    #[serde(deserialize_with = "or_default")]
+    pub shell: Vec<String>,
     /// How to tell whether it is well.
     pub healthcheck: Option<Healthcheck>,
 }

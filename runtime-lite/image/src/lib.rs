@@ -34,4 +34,4 @@ pub use name::Name;
 pub use progress::Progress;
 pub use root::Root;
 pub use store::{Freed, Image, Store};
-pub use volume::fill;
+pub use volume::{fill, make_filled};

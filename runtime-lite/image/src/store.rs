@@ -107,6 +107,14 @@ impl Store {
         self.image(self.meant(wanted)?)
     }
 
+    /// Whether any name means the image.
+    ///
+    /// # Errors
+    /// A file of the store can't be read.
+    pub fn has_name(&self, image: &Digest) -> Result<bool> {
+        Ok(self.named()?.iter().any(|named| named.image == *image))
+    }
+
     pub(crate) fn meant(&self, wanted: &str) -> Result<Named> {
         let all = self.named()?;
         let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);

@@ -184,9 +184,19 @@ fn removals(survey: &Survey) -> impl Iterator<Item = (&'static str, String)> {
     let images = survey.temporaries.iter();
     let images = images.map(|path| format!("{}: it was never finished", path.display()));
     let strays = survey.stray_netns.iter().chain(&survey.stray_names);
+    let roots = survey.stray_roots.iter().map(|root| root.folder());
+    let strays = strays.map(|path| path.as_path()).chain(roots);
     let strays = strays.map(|path| format!("{}: its container is gone", path.display()));
     let files = drafts.chain(images).chain(strays);
+    let resting = survey.resting_roots.iter().map(|(about, _)| {
+        let path = about.wish.rootfs.display();
+        (
+            "unmount",
+            format!("{path}: its container {} rests", about.name),
+        )
+    });
     dead.chain(files.map(|what| ("remove", what)))
+        .chain(resting)
 }
 
 /// What the plugins are sent.
@@ -210,7 +220,14 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
         .iter()
         .map(|(about, _)| json!({"container": about.id, "name": about.name}));
     let strays = survey.stray_netns.iter().chain(&survey.stray_names);
-    let strays = strays.chain(&survey.temporaries);
+    let strays = strays.chain(&survey.temporaries).cloned();
+    let roots = survey
+        .stray_roots
+        .iter()
+        .map(|root| root.folder().to_owned());
+    let resting = survey.resting_roots.iter();
+    let resting = resting.map(|(about, _)| about.wish.rootfs.clone());
+    let strays = strays.chain(roots).chain(resting);
     let drafts = survey
         .drafts
         .iter()
@@ -237,7 +254,7 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
     json!({
         "dryRun": dry_run,
         "containers": dead.collect::<Vec<_>>(),
-        "files": strays.cloned().chain(drafts).collect::<Vec<_>>(),
+        "files": strays.chain(drafts).collect::<Vec<_>>(),
         "detach": plan.orphans.iter().map(orphan).collect::<Vec<_>>(),
         "collect": plan.collections.iter().map(collection).collect::<Vec<_>>(),
         "kept": plan.kept.iter().map(kept).collect::<Vec<_>>(),
