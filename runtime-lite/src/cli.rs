@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use container::{
-    Attach, Connection, Container, Create, Exec, Files, Health, Kill, Rm, Run, Start, Stop, Update,
-    Usage,
+    Attach, Commit, Connection, Container, Create, Exec, Files, Health, Kill, Rm, Run, Start, Stop,
+    Update, Usage,
 };
 pub(crate) use network::{Connect, Create as CreateNetwork, Network};
 pub(crate) use observe::{Cp, Events, Inspect, Logs, Ps, Stats, Top};
@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Events(Events),
     /// Copy files between a container and the host.
     Cp(Cp),
+    /// Make an image of what a container has written.
+    Commit(Commit),
     /// Change containers' limits and restart policies.
     Update(Update),
     /// Start the containers that a reboot or a crash ended, by their restart policies.

@@ -90,6 +90,9 @@ pub(crate) struct Wish {
 pub(crate) struct Process {
     /// The command and its arguments.
     pub(crate) command: Vec<String>,
+    /// How many of the words are the entrypoint.
+    #[serde(default)]
+    pub(crate) entrypoint_words: usize,
     /// `NAME=value`, after PATH, HOSTNAME and HOME.
     #[serde(default)]
     pub(crate) env: Vec<String>,

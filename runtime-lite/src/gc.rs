@@ -17,7 +17,7 @@ use crate::home::Home;
 use crate::remove;
 use crate::settle::{self, Left};
 use crate::turn::{self, Turn};
-use crate::{netns, output, root};
+use crate::{freezer, netns, output, root};
 use evidence::{CachedBy, Evidence, Key, Verdict};
 use plan::Plan;
 use survey::Survey;
@@ -116,6 +116,10 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
     }
     for (about, folder) in &found.resting_roots {
         failed.extend(unmount_resting(home, about, folder));
+    }
+    for (_, folder) in &found.frozen {
+        let thawed = freezer::thaw_abandoned(folder);
+        failed.extend(thawed.err().map(|error| error.chain()));
     }
     for root in &found.stray_roots {
         let removed = root::give_up(home, root.clone());

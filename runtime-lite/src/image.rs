@@ -17,7 +17,7 @@ use crate::container;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::output::{self, Table};
-use progress::Bar;
+pub(crate) use progress::Bar;
 use wharf_protocol::clock;
 
 /// `wharf image`.
@@ -168,7 +168,7 @@ fn with_names(home: &Home, error: wharf_image::Error) -> Error {
     wharf_image::Error::InUse { image, containers }.into()
 }
 
-fn say_freed(freed: &Freed) {
+pub(crate) fn say_freed(freed: &Freed) {
     if freed.layers > 0 {
         let layers = counted(freed.layers, "layer");
         output::print(&format!("freed {layers}, {}\n", size(freed.bytes)));

@@ -7,6 +7,7 @@ mod attach;
 mod bundle;
 mod capabilities;
 mod cli;
+mod commit;
 mod connection;
 mod container;
 mod copy;
@@ -15,6 +16,7 @@ mod etc;
 mod events;
 mod exec;
 mod format;
+mod freezer;
 mod gc;
 mod health;
 mod home;
@@ -125,6 +127,7 @@ fn plain(home: &Home, command: Command) -> Result<()> {
         Command::Stats(wanted) => usage::stats(home, &wanted),
         Command::Events(wanted) => events::events(home, &wanted),
         Command::Cp(wanted) => copy::cp(home, &wanted),
+        Command::Commit(wanted) => commit::commit(home, &wanted),
         Command::Update(wanted) => update::update(home, &wanted),
         Command::Restore => restore::restore(home),
         Command::Volume(command) => volume::command::run(home, command),

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::settle::{self, Left};
 use crate::shim::Control;
-use crate::{cli, names, output, root, turn, volume};
+use crate::{cli, freezer, names, output, root, turn, volume};
 
 /// How long a killed container may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -126,6 +126,7 @@ fn forgiven(error: &Error) -> bool {
 
 /// Has the shim, if there is one, kill the container and put it away.
 fn kill(folder: &Folder, name: &str) -> Result<()> {
+    freezer::thaw(folder)?;
     if let Some(control) = Control::call(folder)? {
         // One that is just ending need not answer.
         let _ = control.tell(&Request::Delete, &[]);

@@ -105,6 +105,7 @@ fn process(env: &[String], files: &[PathBuf], wish: ProcessWish<'_>) -> Result<P
         Some(entrypoint) => (vec![entrypoint], &[][..]),
         None => (image.entrypoint.clone(), image.cmd.as_slice()),
     };
+    let entrypoint_words = command.len();
     match wish.command.is_empty() {
         true => command.extend_from_slice(defaults),
         false => command.extend(wish.command),
@@ -134,6 +135,7 @@ fn process(env: &[String], files: &[PathBuf], wish: ProcessWish<'_>) -> Result<P
     }
     Ok(Process {
         command,
+        entrypoint_words,
         env: without_repetition(variables),
         user: wish.user.or_else(|| of_image(&image.user)),
         workdir,

@@ -5,6 +5,8 @@
 #[path = "suite/support.rs"]
 mod support;
 
+#[path = "suite/commit.rs"]
+mod commit;
 #[path = "suite/connect.rs"]
 mod connect;
 #[path = "suite/crash.rs"]

@@ -316,6 +316,35 @@ pub(crate) struct Attach {
     pub(crate) container: String,
 }
 
+/// `wharf commit`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+    The image is the container's with one layer more: what was written, but not what is in volumes. Variables, command,\n\
+    user, folder, labels and ports of the container's command line are the new image's; --change has the last word:\n\
+    CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR, as in a Dockerfile.\n\n\
+    Examples:\n  \
+    wharf commit www team/www:2\n  \
+    wharf commit -a 'Ada <ada@example.org>' -m 'with our pages' -c 'CMD [\"httpd\", \"-f\"]' -c 'EXPOSE 80' www team/www:2")]
+pub(crate) struct Commit {
+    /// An instruction that changes what containers of the image get; can be repeated.
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// Who made it.
+    #[arg(short, long)]
+    pub(crate) author: Option<String>,
+    /// What was done.
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+    /// Hold the container still while its files are read.
+    #[arg(short, long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) pause: bool,
+    pub(crate) container: String,
+    /// The image's name.
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) image: String,
+}
+
 /// `wharf update`.
 #[derive(Debug, Args)]
 pub(crate) struct Update {

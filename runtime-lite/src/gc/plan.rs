@@ -195,8 +195,12 @@ fn removals(survey: &Survey) -> impl Iterator<Item = (&'static str, String)> {
             format!("{path}: its container {} rests", about.name),
         )
     });
-    dead.chain(files.map(|what| ("remove", what)))
-        .chain(resting)
+    let frozen = survey.frozen.iter().map(|(about, _)| {
+        let what = format!("container {}: a killed commit left it paused", about.name);
+        ("thaw", what)
+    });
+    let files = files.map(|what| ("remove", what));
+    dead.chain(files).chain(resting).chain(frozen)
 }
 
 /// What the plugins are sent.
@@ -254,6 +258,7 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
     json!({
         "dryRun": dry_run,
         "containers": dead.collect::<Vec<_>>(),
+        "paused": survey.frozen.iter().map(|(about, _)| &about.id).collect::<Vec<_>>(),
         "files": strays.chain(drafts).collect::<Vec<_>>(),
         "detach": plan.orphans.iter().map(orphan).collect::<Vec<_>>(),
         "collect": plan.collections.iter().map(collection).collect::<Vec<_>>(),

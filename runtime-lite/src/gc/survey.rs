@@ -20,7 +20,7 @@ use crate::container::life::Life;
 use crate::container::{self, Container, Folder};
 use crate::error::{Error, Result};
 use crate::home::{Home, NETNS_PREFIX, boot_id};
-use crate::network;
+use crate::{freezer, network};
 
 /// What there is.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(super) struct Survey {
     /// Roots over images whose container is gone, and mounted ones whose container rests.
     pub(super) stray_roots: Vec<Root>,
     pub(super) resting_roots: Vec<(Container, Folder)>,
+    /// Containers that a killed commit left standing still.
+    pub(super) frozen: Vec<(Container, Folder)>,
     /// What killed imports of images left.
     pub(super) temporaries: Vec<PathBuf>,
     /// Every network that has a configuration somewhere: wharf's, the configuration folder's, then the caches'.
@@ -64,6 +66,7 @@ pub(super) fn survey(home: &Home) -> Result<Survey> {
         // Before the containers: a root is made after its container's folder, and removed before it.
         stray_roots: Root::all(&Store::new(home.lib()))?,
         resting_roots: Vec::new(),
+        frozen: Vec::new(),
         temporaries: Store::new(home.lib()).leftovers()?,
         networks: BTreeMap::new(),
         complaints: Vec::new(),
@@ -142,8 +145,10 @@ impl Survey {
             };
             self.attachments.add(key, verdict).owned = true;
         }
-        if dead {
-            self.dead.push((about, folder));
+        match dead {
+            true => self.dead.push((about, folder)),
+            false if freezer::is_abandoned(&folder) => self.frozen.push((about, folder)),
+            false => {}
         }
         Ok(())
     }
