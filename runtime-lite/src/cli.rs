@@ -113,7 +113,7 @@ pub(crate) enum Command {
     /// Make, show, test and remove networks.
     #[command(subcommand, visible_alias = "net")]
     Network(Network),
-    /// Import, list, remove and export images.
+    /// Import, show, remove and export images.
     #[command(subcommand)]
     Image(crate::image::Command),
     /// Clean up what dead containers left, wharf's own and other runtimes'.

@@ -72,6 +72,32 @@ fn an_image_is_imported_listed_exported_and_removed() {
 }
 
 #[test]
+fn images_are_shown_as_scripts_want_them() {
+    let host = Host::new();
+    let config = json!({"Cmd": ["true"], "Env": ["A=1"], "Healthcheck": {"Test": ["CMD", "true"], "Retries": 2}});
+    crate::from_image::import(&host, "host:5000/team/app:1", config);
+    host.wharf(&["create", "--name", "c", "--network", "none", "app:1"])
+        .ok();
+    let format = "{{.Repository}}|{{.Tag}}|{{.Size}}|{{json .Env}}";
+    let listed = host.wharf(&["image", "ls", "--format", format]).ok();
+    let size = std::fs::metadata("/bin/busybox").expect("busybox").len();
+    assert!(
+        listed.starts_with("host:5000/team/app|1|") && listed.ends_with("|[\"A=1\"]\n"),
+        "{listed}"
+    );
+    let about = host.wharf(&["image", "inspect", "app:1"]).json()[0].clone();
+    assert!(about["bytes"].as_u64().expect("a number") > size);
+    assert_eq!(about["names"], json!(["host:5000/team/app:1"]));
+    assert_eq!(about["containers"], json!(["c"]));
+    assert_eq!(about["healthcheck"]["retries"], 2);
+    let id = host.wharf(&["image", "ls", "-q"]).ok();
+    let template = ["image", "inspect", "-f", "{{.Command.0}}", id.trim()];
+    assert_eq!(host.wharf(&template).ok(), "true\n");
+    host.wharf(&["image", "inspect", "nothing"])
+        .refused(1, "there is no image \"nothing\"");
+}
+
+#[test]
 fn what_is_no_image_is_refused_in_words() {
     let host = Host::new();
     let refused =
