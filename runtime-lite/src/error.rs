@@ -154,6 +154,8 @@ pub(crate) enum Error {
         driver: String,
         doing: &'static str,
         said: String,
+        /// Whether it said so; if not, nobody knows what it did.
+        answered: bool,
     },
     #[error(
         "there is no volume driver {0}: no socket in /run/docker/plugins, no .spec or .json file in /etc/docker/plugins or /usr/lib/docker/plugins"

@@ -34,7 +34,8 @@ pub(crate) fn rest(
     folder: &Folder,
     mut failed: Vec<Error>,
 ) -> Vec<Error> {
-    if about.wish.remove {
+    // What a driver could not unmount it can't remove; and what is left has to be found again.
+    if about.wish.remove && failed.is_empty() {
         failed.extend(volume::remove_anonymous(home, about).err());
     }
     failed.extend(root::remove(home, about).err());
@@ -100,7 +101,7 @@ fn one(home: &Home, name: &str, asked: &cli::Rm) -> Result<()> {
         false => Left::Files,
     };
     let failed = settle::release(home, &about, &folder, left);
-    let volumes = match asked.volumes {
+    let volumes = match asked.volumes && (failed.is_empty() || asked.force) {
         true => volume::remove_anonymous(home, &about).err(),
         false => None,
     };

@@ -200,20 +200,31 @@ fn by_driver(
     Ok(path)
 }
 
-/// Has a driver make a volume that it does not have, and notes whose it is.
+/// Has a driver make a volume that it does not have, and notes first whose it is: a killed wharf leaves a note of no
+/// volume, never a volume without a note.
 fn make_by(home: &Home, driver: &Driver, name: &str, wish: &VolumeDriver) -> Result<()> {
     let folder = home.volumes().join(name);
-    fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
-    let record = Record {
-        version: 1,
-        driver: wish.clone(),
-    };
     let path = folder.join(RECORD);
-    if !path.exists() {
+    let is_new = !path.exists();
+    if is_new {
+        fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
+        let record = Record {
+            version: 1,
+            driver: wish.clone(),
+        };
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
         write_atomically(&path, &text).map_err(Error::file("write", &path))?;
     }
-    driver.make(name, &wish.options)
+    let made = match driver.has(name) {
+        Ok(true) => Ok(()),
+        Ok(false) => driver.make(name, &wish.options),
+        Err(error) => Err(error),
+    };
+    if made.is_err() && is_new {
+        // What can't be removed is a note, which `wharf volume rm` removes.
+        let _ = fs::remove_dir_all(&folder);
+    }
+    made
 }
 
 /// Has drivers unmount what the container had; goes on after errors, and forgets what is unmounted.
@@ -247,7 +258,10 @@ pub(crate) fn remove_anonymous(home: &Home, about: &Container) -> Result<()> {
 /// Removes a volume with all that is in it; an absent one is success.
 fn remove(home: &Home, name: &str) -> Result<()> {
     if let Some(driver) = driver_of(home, name)? {
-        Driver::find(home, &driver.name)?.remove(name)?;
+        let driver = Driver::find(home, &driver.name)?;
+        if driver.has(name)? {
+            driver.remove(name)?;
+        }
     }
     let path = home.volumes().join(name);
     match fs::remove_dir_all(&path) {

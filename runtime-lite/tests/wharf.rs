@@ -2,6 +2,8 @@
 //! One binary, so that it can run in the emulated machine as well. Run ./build first.
 //! No test may touch the machine's own namespaces.
 
+#[path = "suite/keeper.rs"]
+mod keeper;
 #[path = "suite/support.rs"]
 mod support;
 
@@ -11,6 +13,8 @@ mod commit;
 mod connect;
 #[path = "suite/crash.rs"]
 mod crash;
+#[path = "suite/drivers.rs"]
+mod drivers;
 #[path = "suite/escape.rs"]
 mod escape;
 #[path = "suite/from_image.rs"]

@@ -53,12 +53,7 @@ fn create(
     match chosen_driver(home, &name, asked)? {
         Some(wish) => {
             let driver = Driver::find(home, &wish.name)?;
-            let made = make_by(home, &driver, &name, &wish);
-            if made.is_err() {
-                // Only a note, and not one of something: the driver has no such volume.
-                let _ = std::fs::remove_dir_all(home.volumes().join(&name));
-            }
-            made?;
+            make_by(home, &driver, &name, &wish)?;
         }
         None => {
             let path = path(home, &name);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::address::Address;
 use super::exchange::{self, Refusal};
 use crate::error::{Error, Result};
-use crate::home::Home;
+use crate::home::{DRIVER_TIMEOUT, Home};
 
 /// How long a driver may take to make or mount a volume, and for anything else: as with dockerd.
 const LONG: Duration = Duration::from_secs(120);
@@ -65,11 +65,18 @@ impl Driver {
             .map_err(failed())
     }
 
-    /// Has it make a volume, unless it has it.
-    pub(super) fn make(&self, volume: &str, options: &BTreeMap<String, String>) -> Result<()> {
-        if self.get(volume).is_ok_and(|found| !found.is_null()) {
-            return Ok(());
+    /// Whether it has a volume. A refusal, in whatever words, says no.
+    pub(super) fn has(&self, volume: &str) -> Result<bool> {
+        let call = Call::of(volume, "VolumeDriver.Get", "ask for it");
+        match self.ask(&call, Some(json!({"Name": volume}))) {
+            Ok(answer) => Ok(!answer["Volume"].is_null()),
+            Err(Refusal::Said(_)) => Ok(false),
+            Err(refusal) => Err(self.failed(&call, refusal)),
         }
+    }
+
+    /// Has it make a volume.
+    pub(super) fn make(&self, volume: &str, options: &BTreeMap<String, String>) -> Result<()> {
         let options = match options.is_empty() {
             true => Value::Null,
             false => json!(options),
@@ -95,7 +102,7 @@ impl Driver {
             true => Ok(path),
             false => {
                 let said = format!("its mountpoint {:?} is no folder here", path.display());
-                Err(self.failed(&call, said))
+                Err(self.failed(&call, Refusal::Said(said)))
             }
         }
     }
@@ -131,37 +138,44 @@ impl Driver {
     }
 
     fn call(&self, call: &Call<'_>, body: Option<Value>) -> Result<Value> {
+        self.ask(call, body)
+            .map_err(|refusal| self.failed(call, refusal))
+    }
+
+    fn ask(&self, call: &Call<'_>, body: Option<Value>) -> std::result::Result<Value, Refusal> {
         let deadline = Instant::now() + patience(call.patience);
         let body = body.map(|body| body.to_string()).unwrap_or_default();
-        let answer = exchange::post(&self.address, call.method, &body, deadline);
-        let answer = answer.map_err(|refusal| match refusal {
-            Refusal::Said(said) => self.failed(call, said),
-            Refusal::Late => self.failed(call, format!("{} gave no answer in time", self.address)),
-            Refusal::Broken(why) => self.failed(call, format!("{}: {why}", self.address)),
-        })?;
+        let answer = exchange::post(&self.address, call.method, &body, deadline)?;
         match answer["Err"].as_str() {
             None | Some("") => Ok(answer),
-            Some(said) => Err(self.failed(call, said.to_owned())),
+            Some(said) => Err(Refusal::Said(said.to_owned())),
         }
     }
 
-    fn failed(&self, call: &Call<'_>, said: String) -> Error {
+    fn failed(&self, call: &Call<'_>, refusal: Refusal) -> Error {
         let object = match call.volume {
             Some(volume) => format!("volume {volume}: "),
             None => String::new(),
+        };
+        let answered = matches!(refusal, Refusal::Said(_));
+        let said = match refusal {
+            Refusal::Said(said) => said,
+            Refusal::Late => format!("{} gave no answer in time", self.address),
+            Refusal::Broken(why) => format!("{}: {why}", self.address),
         };
         Error::Driver {
             object,
             driver: self.name.clone(),
             doing: call.doing,
             said,
+            answered,
         }
     }
 }
 
 /// `$WHARF_DRIVER_TIMEOUT`, in seconds, instead of `usual`.
 fn patience(usual: Duration) -> Duration {
-    let given = std::env::var("WHARF_DRIVER_TIMEOUT").ok();
+    let given = std::env::var(DRIVER_TIMEOUT).ok();
     let given = given.and_then(|seconds| seconds.parse().ok());
     given.map_or(usual, |seconds: u64| Duration::from_secs(seconds.max(1)))
 }

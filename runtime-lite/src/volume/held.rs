@@ -32,9 +32,11 @@ pub(super) struct Held {
 struct Mounted {
     driver: String,
     volume: String,
-    /// None as long as the driver has not answered.
+    /// Where, once the driver has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path: Option<PathBuf>,
+    /// Whether a driver was asked to mount or unmount it and nobody noted the answer: it may be mounted or not.
+    doubtful: bool,
 }
 
 impl Held {
@@ -71,6 +73,7 @@ impl Held {
             driver: driver.to_owned(),
             volume: volume.to_owned(),
             path: None,
+            doubtful: true,
         });
         self.write()
     }
@@ -80,6 +83,7 @@ impl Held {
         for mounted in &mut self.mounts {
             if mounted.volume == volume {
                 mounted.path = Some(path.to_owned());
+                mounted.doubtful = false;
             }
         }
         self.write()
@@ -87,24 +91,41 @@ impl Held {
 
     /// Has each volume unmounted; what could not be stays noted.
     pub(super) fn release(&mut self, home: &Home, container: &str) -> Vec<Error> {
-        let mut failed = Vec::new();
-        if self.mounts.is_empty() {
-            return failed;
-        }
-        self.mounts.retain(|mounted| {
-            let driver = Driver::find(home, &mounted.driver);
-            match driver.and_then(|driver| driver.unmount(&mounted.volume, container)) {
-                Ok(()) => false,
-                // It never said that it was mounted.
-                Err(Error::Driver { .. }) if mounted.path.is_none() => false,
-                Err(error) => {
-                    failed.push(error);
-                    true
-                }
-            }
+        let all = self.mounts.iter();
+        let all: Vec<(String, String)> = all
+            .map(|mounted| (mounted.driver.clone(), mounted.volume.clone()))
+            .collect();
+        let unmounted = all.iter().map(|(driver, volume)| {
+            let driver = Driver::find(home, driver)?;
+            self.unmount(&driver, volume, container)
         });
-        failed.extend(self.write().err());
-        failed
+        unmounted.filter_map(Result::err).collect()
+    }
+
+    /// A wharf that is killed between a driver's answer and the note of it leaves a doubt. Only after one, a refusal says
+    /// that the volume is unmounted already.
+    fn unmount(&mut self, driver: &Driver, volume: &str, container: &str) -> Result<()> {
+        let doubted = self.doubt(volume, true);
+        self.write()?;
+        match driver.unmount(volume, container) {
+            Err(error @ Error::Driver { answered: true, .. }) if !doubted => {
+                self.doubt(volume, false);
+                self.write()?;
+                Err(error)
+            }
+            Ok(()) | Err(Error::Driver { answered: true, .. }) => {
+                self.mounts.retain(|mounted| mounted.volume != volume);
+                self.write()
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes whether it is in doubt that a volume is mounted; whether it was.
+    fn doubt(&mut self, volume: &str, doubtful: bool) -> bool {
+        let mut all = self.mounts.iter_mut();
+        let known = all.find(|mounted| mounted.volume == volume);
+        known.is_some_and(|mounted| std::mem::replace(&mut mounted.doubtful, doubtful))
     }
 
     pub(super) fn forget(&mut self) -> Result<()> {

@@ -11,7 +11,7 @@ use wharfline_testkit::{Process, World, wait_for};
 use crate::support::{Host, ROOTFS};
 
 /// The pid that holds one of the two locks of a container, as /proc/locks has it.
-fn shim_of(host: &Host, name: &str) -> Pid {
+pub(crate) fn shim_of(host: &Host, name: &str) -> Pid {
     let id = host.container(name).expect("listed")["id"].clone();
     let id = id.as_str().expect("an id").to_owned();
     let of_shim = |pid: &str| {
@@ -25,7 +25,7 @@ fn shim_of(host: &Host, name: &str) -> Pid {
     Pid::from_raw(pid.parse().expect("a pid"))
 }
 
-fn kill_hard(pid: Pid) {
+pub(crate) fn kill_hard(pid: Pid) {
     kill(pid, Signal::SIGKILL).expect("killed");
 }
 
@@ -129,8 +129,65 @@ fn a_start_of_an_image_killed_at_any_system_call_leaves_what_rm_and_gc_clean() {
     killed_everywhere(Victim::Starter, IMAGE);
 }
 
+#[test]
+fn a_run_with_a_drivers_volume_killed_at_any_system_call_leaves_no_mount_counted() {
+    killed_with_driver(Victim::Wharf);
+}
+
+#[test]
+fn a_start_with_a_drivers_volume_killed_at_any_system_call_leaves_no_mount_counted() {
+    killed_with_driver(Victim::Starter);
+}
+
+/// The image's volume is a driver's: mounted, filled, unmounted and removed.
+fn killed_with_driver(victim: Victim) {
+    let host = Host::new();
+    let keeper = crate::keeper::Keeper::named(&host, DRIVER);
+    crate::from_image::import(&host, IMAGE, json!({"Volumes": {"/data": {}}}));
+    network(&host);
+    let case = Case {
+        victim,
+        image: IMAGE,
+        driver: Some(DRIVER),
+    };
+    traced(&host, case, &format!("-o {TRACE}"));
+    host.wharf(&["wait", "stays"]);
+    host.wharf(&["rm", "-f", "-v", "stays"]);
+    let calls = calls(&host);
+    for (name, nth) in calls.iter().step_by(STRIDE) {
+        let strike = format!("-o /dev/null -e inject={name}:signal=KILL:when={nth}");
+        traced(&host, case, &strike);
+        let what = format!("{victim:?} killed at {name} number {nth} to be cleaned up after");
+        wait_for(&what, Duration::from_secs(10), || {
+            host.wharf(&["rm", "-f", "-v", "stays"]);
+            let collected = host.wharf(&["gc"]);
+            let left = host.wharf(&["ps", "-a"]).stdout;
+            match (keeper.mounted(), left.lines().count()) {
+                (0, 1) => Ok(()),
+                (count, _) => Err(format!("{count} mounts, {left}, {collected:?}")),
+            }
+        });
+    }
+}
+
+const DRIVER: &str = "keep";
+
+/// What is killed, and what it runs.
+#[derive(Debug, Clone, Copy)]
+struct Case<'a> {
+    victim: Victim,
+    image: &'a str,
+    /// Who keeps its new volumes.
+    driver: Option<&'a str>,
+}
+
 fn killed_everywhere(victim: Victim, image: &str) {
     let host = Host::new();
+    let case = Case {
+        victim,
+        image,
+        driver: None,
+    };
     crate::from_image::import(&host, IMAGE, json!({"Volumes": {"/data": {}}}));
     let before = {
         network(&host);
@@ -149,7 +206,7 @@ fn killed_everywhere(victim: Victim, image: &str) {
         host.wharf(&["rm", "-v", "stays"]).ok();
         host.world()
     };
-    traced(&host, (victim, image), &format!("-o {TRACE}"));
+    traced(&host, case, &format!("-o {TRACE}"));
     host.wharf(&["wait", "stays"]);
     host.wharf(&["rm", "-f", "-v", "stays"]);
     let calls = calls(&host);
@@ -160,7 +217,7 @@ fn killed_everywhere(victim: Victim, image: &str) {
     );
     for (name, nth) in calls.iter().step_by(STRIDE) {
         let strike = format!("-o /dev/null -e inject={name}:signal=KILL:when={nth}");
-        traced(&host, (victim, image), &strike);
+        traced(&host, case, &strike);
         let what = format!("{victim:?} killed at {name} number {nth} to be cleaned up after");
         before.returns(&what, || {
             // A second one may find what the first could not: a process that was just dying.
@@ -192,7 +249,8 @@ pub(crate) fn calls(host: &Host) -> Vec<(String, usize)> {
 }
 
 /// Runs a container to its end with the victim's main process under strace, with these options.
-fn traced(host: &Host, (victim, image): (Victim, &str), options: &str) {
+fn traced(host: &Host, case: Case<'_>, options: &str) {
+    let Case { victim, image, .. } = case;
     let strace = format!("exec strace -q {options} \"$@\"");
     let run = ["run", "--rm", "--network", "web", image, "true"];
     let stays = [
@@ -226,6 +284,7 @@ fn traced(host: &Host, (victim, image): (Victim, &str), options: &str) {
         }
     };
     command.env("CNI_PATH", host.plugins());
+    command.env("WHARF_VOLUME_DRIVER", case.driver.unwrap_or("local"));
     command.stderr(std::process::Stdio::null());
     let mut process = Process::start(command);
     wait_for("the container to end", Duration::from_secs(30), || {
