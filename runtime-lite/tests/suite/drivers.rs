@@ -202,8 +202,23 @@ fn a_driver_is_found_where_docker_looks() {
     };
     let _below = Keeper::at(&host, "/run/docker/plugins/below/below.sock");
     let _elsewhere = Keeper::at(&host, "/var/lib/rootfs/elsewhere.sock");
-    let etc = host.lab.path("/etc/docker");
-    let _unclean = (!etc.exists()).then(|| etc.clone());
+    // A private /etc that begins as the machine's.
+    let make = "mkdir -p /run/etc/up /run/etc/work && \
+        mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/up,workdir=/run/etc/work none /etc";
+    host.lab.exec(&["sh", "-c", make]);
+    write(
+        "/etc/docker/plugins/spec.spec",
+        "unix:///var/lib/rootfs/elsewhere.sock\n",
+    );
+    write(
+        "/etc/docker/plugins/in/in.json",
+        r#"{"Name": "in", "Addr": "unix:///var/lib/rootfs/elsewhere.sock"}"#,
+    );
+    write(
+        "/etc/docker/plugins/tls.json",
+        r#"{"Addr": "tcp://localhost:1", "TLSConfig": {"CAFile": "/x"}}"#,
+    );
+    write("/etc/docker/plugins/port.spec", "tcp://127.0.0.1:4711");
     write("/run/docker/plugins/by-name.sock", "no socket");
     let uses = |name: &str| {
         run(
@@ -219,7 +234,11 @@ fn a_driver_is_found_where_docker_looks() {
             "true",
         )
     };
-    uses("below").ok();
+    for name in ["below", "spec", "in"] {
+        uses(name).ok();
+    }
+    uses("tls").refused(125, "has a TLSConfig");
+    uses("port").refused(125, "Connection refused");
     uses("by-name").refused(125, "there is no volume driver by-name");
     uses("../below").refused(125, "../below");
 }

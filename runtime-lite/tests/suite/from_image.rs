@@ -2,9 +2,11 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
+use wharfline_testkit::{Process, wait_for};
 
 use crate::image::{docker_archive, names};
 use crate::support::{Host, ROOTFS};
@@ -369,9 +371,9 @@ fn an_images_health_check_is_run_unless_the_command_line_forbids() {
     host.wharf(&["run", "-d", "--name", "c", "--network", "none", "web"])
         .ok();
     let health = |wanted: &str| {
-        wharfline_testkit::wait_for(
+        wait_for(
             &format!("it to be {wanted}"),
-            std::time::Duration::from_secs(20),
+            Duration::from_secs(20),
             || {
                 let about = host
                     .wharf(&["inspect", "-f", "{{json .state.health}}", "c"])
@@ -428,7 +430,7 @@ fn an_images_ports_are_published_with_a_capital_p() {
     let (inside, outside) = port.trim().split_once(" -> 0.0.0.0:").expect("a port");
     assert_eq!(inside, "80/tcp");
     let url = format!("http://127.0.0.1:{outside}/file");
-    wharfline_testkit::wait_for("the page", std::time::Duration::from_secs(10), || {
+    wait_for("the page", Duration::from_secs(10), || {
         let got = {
             let mut get = host.lab.command("busybox");
             get.args(["wget", "-q", "-O", "-", &url]);
@@ -486,4 +488,129 @@ fn files_are_copied_to_and_from_a_container_running_or_not() {
         host.exec("c", "ls /data").ok(),
         "created\nfile\nlink\nrunning\nstopped\nsub\n"
     );
+}
+
+#[test]
+fn a_container_over_an_image_comes_back_after_a_reboot_with_what_it_wrote() {
+    let host = Host::new();
+    let command = "echo run >> /runs; exec sleep 1000";
+    import(&host, "base", json!({"Cmd": ["sh", "-c", command]}));
+    host.wharf(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--restart",
+        "always",
+        "--network",
+        "none",
+        "base",
+    ])
+    .ok();
+    host.await_state("c", "running");
+    host.wharf(&["stop", "-t", "0", "c"]).ok();
+    let about = host.wharf(&["inspect", "c"]).json();
+    let folder = host
+        .lab
+        .path(about[0]["folder"].as_str().expect("a folder"));
+    let status = std::fs::read_to_string(folder.join("status.json")).expect("a status");
+    let mut status: Value = serde_json::from_str(&status).expect("JSON");
+    status["boot_id"] = "another".into();
+    std::fs::write(folder.join("status.json"), status.to_string()).expect("written");
+    assert_eq!(host.wharf(&["restore"]).ok(), "c\n");
+    host.await_state("c", "running");
+    wait_for("both runs", Duration::from_secs(10), || {
+        match host.exec("c", "cat /runs").stdout.as_str() {
+            "run\nrun\n" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+}
+
+#[test]
+fn a_root_without_a_container_and_one_left_mounted_are_collected() {
+    let host = Host::new();
+    import(&host, "base", json!({"Cmd": ["true"]}));
+    let create = |name: &str| {
+        host.wharf(&["create", "--name", name, "--network", "none", "base"])
+            .ok()
+    };
+    let lost = create("lost").trim().to_owned();
+    let kept = create("kept").trim().to_owned();
+    std::fs::remove_dir_all(
+        host.lab
+            .path(format!("/var/lib/wharfline/containers/{lost}")),
+    )
+    .expect("removed");
+    // As a `wharf cp` that was killed leaves it.
+    let mut command = host.lab.command("strace");
+    command.args([
+        "-q",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=umount2:signal=KILL:when=1",
+    ]);
+    command
+        .arg(host.bin("wharf"))
+        .args(["cp", "kept:/data", "/var/lib/rootfs/copied"]);
+    let mut process = Process::start(command);
+    wait_for("the copy to be killed", Duration::from_secs(20), || {
+        process.ended().ok_or_else(|| "it runs".to_owned())
+    });
+    let plan = host.wharf(&["gc", "--dry-run"]).ok();
+    assert!(
+        plan.contains(&format!(
+            "would remove {ROOTS}/{lost}: its container is gone"
+        )),
+        "{plan}"
+    );
+    assert!(
+        plan.contains(&format!(
+            "would unmount {ROOTS}/{kept}/rootfs: its container kept rests"
+        )),
+        "{plan}"
+    );
+    host.wharf(&["gc"]).ok();
+    assert_eq!(names(&host, ROOTS).len(), 1);
+    assert!(
+        !host
+            .lab
+            .exec(&["cat", "/proc/self/mountinfo"])
+            .contains(ROOTS)
+    );
+    host.wharf(&["start", "-a", "kept"]).ok();
+    host.wharf(&["rm", "kept"]).ok();
+    nothing_left(&host);
+}
+
+#[test]
+fn where_no_overlay_can_be_the_reason_is_told_and_nothing_is_left() {
+    let host = Host::new();
+    let make = "cd /var/lib && mkdir -p rootfs/lower rootfs/upper rootfs/work wharfline && \
+        mount -t overlay -o lowerdir=rootfs/lower,upperdir=rootfs/upper,workdir=rootfs/work none wharfline";
+    host.lab.exec(&["sh", "-c", make]);
+    import(&host, "base", json!({"Cmd": ["true"]}));
+    host.wharf(&["run", "--rm", "--network", "none", "base"])
+        .refused(125, "the folder is on overlayfs itself");
+    nothing_left(&host);
+    host.wharf(&["image", "rm", "base"]).ok();
+}
+
+#[test]
+fn another_runtime_runs_the_same_container_over_an_image() {
+    let host = Host::new();
+    import(&host, "base", json!({"User": "web", "WorkingDir": "/made"}));
+    let words = [
+        "--runtime",
+        "/usr/sbin/runc",
+        "-v",
+        "v:/data",
+        "--read-only",
+    ];
+    assert_eq!(
+        says(&host, &words, "base", "id -u; pwd; cat /data/file"),
+        "33\n/made\nfrom the image\n"
+    );
+    nothing_left(&host);
 }
