@@ -111,6 +111,13 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
         let collected = home.client().gc(&list, &collection.valid);
         failed.extend(collected.err().map(|error| error.to_string()));
     }
+    failed.extend(sweep(home, found));
+    failed
+}
+
+/// What lies about without a container, or of one that rests.
+fn sweep(home: &Home, found: &Survey) -> Vec<String> {
+    let mut failed = Vec::new();
     for path in &found.stray_netns {
         failed.extend(netns::remove(path).err().map(|error| error.chain()));
     }

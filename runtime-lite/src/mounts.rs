@@ -89,6 +89,12 @@ fn unnamed(driver: Option<VolumeDriver>) -> Result<MountKind> {
     })
 }
 
+/// What `-v` takes after its second colon.
+const OPTIONS: [&str; 12] = [
+    "ro", "rw", "rro", "z", "Z", "nocopy", "rprivate", "private", "rshared", "shared", "rslave",
+    "slave",
+];
+
 /// `[SOURCE:]TARGET[:OPTIONS]`: a source with a slash is a path, any other a volume's name.
 fn volume_option(given: &str) -> Result<Mount> {
     let parts: Vec<&str> = given.split(':').collect();
@@ -100,27 +106,19 @@ fn volume_option(given: &str) -> Result<Mount> {
     };
     let options = options.split(',').filter(|option| !option.is_empty());
     let options: Vec<String> = options.map(str::to_owned).collect();
-    const KNOWN: [&str; 12] = [
-        "ro", "rw", "rro", "z", "Z", "nocopy", "rprivate", "private", "rshared", "shared",
-        "rslave", "slave",
-    ];
-    if options
-        .iter()
-        .any(|option| !KNOWN.contains(&option.as_str()))
-    {
-        return Err(refuse(
-            given,
-            "has options other than ro, rro, rw and propagation",
-        ));
+    let known = |option: &String| OPTIONS.contains(&option.as_str());
+    if !options.iter().all(known) {
+        let rule = "has options other than ro, rro, rw, nocopy and propagation";
+        return Err(refuse(given, rule));
     }
     let target = target(given, inside)?;
-    let Some(source) = source else {
-        return anonymous(target);
-    };
-    let kind = match source.starts_with(['/', '.']) {
-        true => MountKind::Bind(made_source(Path::new(source))?),
-        false => MountKind::Volume {
-            name: volume::checked_name(source)?,
+    let kind = match source {
+        None => return anonymous(target),
+        Some(path) if path.starts_with(['/', '.']) => {
+            MountKind::Bind(made_source(Path::new(path))?)
+        }
+        Some(name) => MountKind::Volume {
+            name: volume::checked_name(name)?,
             anonymous: false,
             driver: None,
         },

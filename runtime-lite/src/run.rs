@@ -34,7 +34,7 @@ pub(crate) fn create(home: &Home, asked: cli::Create) -> Result<()> {
         });
     }
     let name = asked.container.name.clone();
-    let wish = wish::of(home, asked.container, true)?;
+    let wish = wish::of(home, asked.container)?;
     let (about, _, _claim) = define(home, name, wish)?;
     output::print(&format!("{}\n", about.id));
     Ok(())
@@ -47,7 +47,7 @@ pub(crate) fn run(home: &Home, asked: cli::Run) -> Result<ExitCode> {
         false => Some(signals::catch()?),
     };
     let name = asked.container.name.clone();
-    let wish = wish::of(home, asked.container, asked.detach)?;
+    let wish = wish::of(home, asked.container)?;
     let (about, folder, claim) = define(home, name, wish)?;
     let job = Job {
         home,

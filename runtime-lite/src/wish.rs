@@ -19,102 +19,55 @@ use crate::home::Home;
 use crate::{health, limits, mounts, root, units};
 
 /// The definition that these options ask for.
-pub(crate) fn of(home: &Home, asked: cli::Container, detached: bool) -> Result<Wish> {
+pub(crate) fn of(home: &Home, asked: cli::Container) -> Result<Wish> {
     let image = root::find(home, &asked.image)?;
-    let defaults = &image.defaults;
-    let restart = restart(&asked.restart)?;
-    if asked.rm && restart != Restart::No {
-        return Err(conflict(
-            "--rm",
-            "--restart: what is removed can't be started again",
-        ));
-    }
-    if asked.tty && detached && asked.rm && asked.command.is_empty() && defaults.cmd.is_empty() {
-        return Err(Error::NoCommand);
-    }
-    let orders = Orders {
-        restart,
-        health: health::of(&asked.health, defaults)?,
-        runtime: asked.runtime.map(|path| runtime(&path)).transpose()?,
-    };
-    let exposed = exposed(defaults, &asked.connection.expose)?;
+    let exposed = exposed(&image.defaults, &asked.connection.expose)?;
     let connected = connection::of(home, &asked.connection, &exposed)?;
-    let mounts = mounts::of(home, &asked.files, defaults)?;
-    let limits = Limits {
-        read_only: asked.files.read_only,
-        cap_add: asked.limits.cap_add,
-        cap_drop: asked.limits.cap_drop,
-        devices: limits::devices(&asked.limits.device)?,
-        resources: limits::resources(&asked.limits.usage)?,
-    };
-    let process = process(
-        &asked.env,
-        &asked.env_file,
-        ProcessWish {
-            entrypoint: asked.entrypoint,
-            command: asked.command,
-            user: asked.user,
-            workdir: asked.workdir,
-            image: defaults,
-        },
-    )?;
-    let stop_signal = stop_signal(asked.stop_signal.as_deref(), defaults)?;
-    let labels = labels(&defaults.labels, &asked.label);
     Ok(Wish {
         remove: asked.rm,
+        orders: orders(&asked, &image.defaults)?,
+        process: process(&asked, &image.defaults)?,
+        mounts: mounts::of(home, &asked.files, &image.defaults)?,
+        labels: labels(&image.defaults.labels, &asked.label),
+        names: names(home, &asked.connection)?,
+        limits: Limits {
+            read_only: asked.files.read_only,
+            devices: limits::devices(&asked.limits.device)?,
+            resources: limits::resources(&asked.limits.usage)?,
+            cap_add: asked.limits.cap_add,
+            cap_drop: asked.limits.cap_drop,
+        },
         image: asked.image,
         image_id: image.id,
         rootfs: image.folder.unwrap_or_default(),
-        process: Process {
-            terminal: asked.tty,
-            interactive: asked.interactive,
-            stop_signal,
-            stop_timeout: asked.stop_timeout,
-            ..process
-        },
         hostname: asked.hostname,
-        limits,
-        mounts,
         exposed,
-        labels,
         mode: connected.mode,
         joined: connected.joined,
         attachments: connected.attachments,
-        names: names(home, &asked.connection)?,
-        orders,
     })
 }
 
-fn conflict(one: &'static str, other: &'static str) -> Error {
-    Error::Conflict { one, other }
+/// What the shim is to obey.
+fn orders(asked: &cli::Container, image: &Defaults) -> Result<Orders> {
+    let restart = restart(&asked.restart)?;
+    if asked.rm && restart != Restart::No {
+        return Err(Error::Conflict {
+            one: "--rm",
+            other: "--restart: what is removed can't be started again",
+        });
+    }
+    Ok(Orders {
+        restart,
+        health: health::of(&asked.health, image)?,
+        runtime: asked.runtime.as_deref().map(runtime).transpose()?,
+    })
 }
 
-struct ProcessWish<'a> {
-    entrypoint: Option<String>,
-    command: Vec<String>,
-    user: Option<String>,
-    workdir: Option<PathBuf>,
-    image: &'a Defaults,
-}
-
-/// Docker's rule: an entrypoint from the command line forgets the image's command; a command replaces the image's.
-fn process(env: &[String], files: &[PathBuf], wish: ProcessWish<'_>) -> Result<Process> {
-    let image = wish.image;
-    let (mut command, defaults) = match wish.entrypoint {
-        Some(entrypoint) if entrypoint.is_empty() => (Vec::new(), &[][..]),
-        Some(entrypoint) => (vec![entrypoint], &[][..]),
-        None => (image.entrypoint.clone(), image.cmd.as_slice()),
-    };
-    let entrypoint_words = command.len();
-    match wish.command.is_empty() {
-        true => command.extend_from_slice(defaults),
-        false => command.extend(wish.command),
-    }
-    if command.is_empty() {
-        return Err(Error::NoCommand);
-    }
+fn process(asked: &cli::Container, image: &Defaults) -> Result<Process> {
+    let (command, entrypoint_words) = command(asked, image)?;
     let of_image = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let workdir = wish.workdir;
+    let workdir = asked.workdir.clone();
     let workdir = workdir.or_else(|| of_image(&image.working_dir).map(PathBuf::from));
     if let Some(relative) = workdir.as_ref().filter(|dir| !dir.is_absolute()) {
         return Err(Error::BadValue {
@@ -122,25 +75,52 @@ fn process(env: &[String], files: &[PathBuf], wish: ProcessWish<'_>) -> Result<P
             rule: "is not absolute: a working directory begins with a slash",
         });
     }
+    Ok(Process {
+        command,
+        entrypoint_words,
+        env: variables(asked, image)?,
+        user: asked.user.clone().or_else(|| of_image(&image.user)),
+        workdir,
+        terminal: asked.tty,
+        interactive: asked.interactive,
+        stop_signal: stop_signal(asked.stop_signal.as_deref(), image)?,
+        stop_timeout: asked.stop_timeout,
+    })
+}
+
+/// The words, and how many of them are the entrypoint. Docker's rule: an entrypoint from the command line forgets the
+/// image's command; a command replaces the image's.
+fn command(asked: &cli::Container, image: &Defaults) -> Result<(Vec<String>, usize)> {
+    let (mut command, defaults) = match &asked.entrypoint {
+        Some(entrypoint) if entrypoint.is_empty() => (Vec::new(), &[][..]),
+        Some(entrypoint) => (vec![entrypoint.clone()], &[][..]),
+        None => (image.entrypoint.clone(), image.cmd.as_slice()),
+    };
+    let entrypoint_words = command.len();
+    command.extend_from_slice(match asked.command.is_empty() {
+        true => defaults,
+        false => &asked.command,
+    });
+    match command.is_empty() {
+        true => Err(Error::NoCommand),
+        false => Ok((command, entrypoint_words)),
+    }
+}
+
+/// The image's, the files', then the options'.
+fn variables(asked: &cli::Container, image: &Defaults) -> Result<Vec<String>> {
     let mut variables = image.env.clone();
-    for file in files {
+    for file in &asked.env_file {
         variables.extend(env_file(file)?);
     }
-    for given in env {
+    for given in &asked.env {
         match variable(given) {
             Some(variable) => variables.push(variable),
             // A name without a value, here or in wharf's environment: the image's goes, too (Docker's rule).
             None => variables.retain(|other| name_of(other) != given),
         }
     }
-    Ok(Process {
-        command,
-        entrypoint_words,
-        env: without_repetition(variables),
-        user: wish.user.or_else(|| of_image(&image.user)),
-        workdir,
-        ..Process::default()
-    })
+    Ok(without_repetition(variables))
 }
 
 /// `NAME=value`, or a name alone for wharf's own value of it, if it has one.
@@ -271,6 +251,8 @@ fn names(home: &Home, asked: &cli::Connection) -> Result<Names> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     fn image() -> Defaults {
@@ -282,51 +264,45 @@ mod tests {
         }
     }
 
-    fn command(entrypoint: Option<&str>, words: &[&str]) -> Vec<String> {
-        let wish = ProcessWish {
-            entrypoint: entrypoint.map(str::to_owned),
-            command: words.iter().map(|&word| word.to_owned()).collect(),
-            user: None,
-            workdir: None,
-            image: &image(),
-        };
-        process(&[], &[], wish).expect("a process").command
+    fn asked(words: &[&str]) -> cli::Container {
+        let words = [&["wharf", "run"], words].concat();
+        match cli::Cli::try_parse_from(words).expect("options").command {
+            cli::Command::Run(run) => run.container,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn entrypoint_and_command_combine_as_with_docker() {
-        assert_eq!(command(None, &[]), ["/entry", "default"]);
-        assert_eq!(command(None, &["x"]), ["/entry", "x"]);
-        assert_eq!(command(Some("/other"), &[]), ["/other"]);
-        assert_eq!(command(Some("/other"), &["x"]), ["/other", "x"]);
-        assert_eq!(command(Some(""), &["x"]), ["x"]);
+        let made = |words: &[&str]| super::command(&asked(words), &image()).expect("a command");
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|&word| word.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(made(&["i"]), (words(&["/entry", "default"]), 1));
+        assert_eq!(made(&["i", "x"]), (words(&["/entry", "x"]), 1));
+        assert_eq!(made(&["--entrypoint", "/o", "i"]), (words(&["/o"]), 1));
+        assert_eq!(
+            made(&["--entrypoint", "/o", "i", "x"]),
+            (words(&["/o", "x"]), 1)
+        );
+        assert_eq!(made(&["--entrypoint", "", "i", "x"]), (words(&["x"]), 0));
+        let nothing = super::command(&asked(&["--entrypoint", "", "i"]), &image());
+        assert!(matches!(nothing, Err(Error::NoCommand)));
     }
 
     #[test]
     fn the_last_value_of_a_variable_counts() {
-        let wish = ProcessWish {
-            entrypoint: None,
-            command: Vec::new(),
-            user: None,
-            workdir: None,
-            image: &image(),
-        };
-        let made = process(&["A=3".to_owned()], &[], wish).expect("a process");
-        assert_eq!(made.env, ["B=2", "A=3"]);
-        let unset = "WHARF_TEST_HAS_NO_SUCH_VARIABLE";
-        let image = Defaults {
-            env: vec![format!("{unset}=1")],
+        let made = |words: &[&str]| variables(&asked(words), &image()).expect("variables");
+        assert_eq!(made(&["-e", "A=3", "i"]), ["B=2", "A=3"]);
+        let unset = Defaults {
+            env: vec!["WHARF_TEST_HAS_NO_SUCH_VARIABLE=1".to_owned()],
             ..image()
         };
-        let wish = ProcessWish {
-            entrypoint: None,
-            command: Vec::new(),
-            user: None,
-            workdir: None,
-            image: &image,
-        };
-        let made = process(&[unset.to_owned()], &[], wish).expect("a process");
-        assert!(made.env.is_empty(), "{:?}", made.env);
+        let asked = asked(&["-e", "WHARF_TEST_HAS_NO_SUCH_VARIABLE", "i"]);
+        assert!(variables(&asked, &unset).expect("variables").is_empty());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! One binary, so that it can run in the emulated machine as well. Run ./build first.
 //! No test may touch the machine's own namespaces.
 
+#[path = "suite/images.rs"]
+mod images;
 #[path = "suite/keeper.rs"]
 mod keeper;
 #[path = "suite/support.rs"]

@@ -113,7 +113,7 @@ fn parse(instruction: &str) -> Result<Vec<Change>> {
         "ENV" => pairs(rest, Change::Env).ok_or_else(|| refuse("has no NAME=VALUE")),
         "LABEL" => pairs(rest, Change::Label).ok_or_else(|| refuse("has no NAME=VALUE")),
         "EXPOSE" => {
-            let ports = rest.split_whitespace().map(|given| port(given));
+            let ports = rest.split_whitespace().map(port);
             let ports: Option<Vec<Change>> = ports.collect();
             ports.ok_or_else(|| refuse("has a word that is not PORT[-PORT][/tcp|/udp|/sctp]"))
         }

@@ -218,15 +218,10 @@ mod tests {
                 (count - 1).to_string()
             );
             let listed = fs::read_dir(at("rootfs")).expect("listed");
-            let names = listed.map(|entry| {
-                entry
-                    .expect("an entry")
-                    .file_name()
-                    .into_string()
-                    .expect("text")
-            });
-            let mut names: Vec<String> = names.collect();
-            names.sort();
+            let names = listed.map(|entry| entry.expect("an entry").file_name());
+            let names = names
+                .map(|name| name.into_string().expect("text"))
+                .collect();
             unmount(&at("rootfs")).expect("unmounted");
             assert!(!is_mounted(&at("rootfs")).expect("known"));
             names

@@ -129,10 +129,6 @@ fn unix(path: &Path, left: Duration) -> io::Result<UnixStream> {
 }
 
 /// What has come of an answer: nothing yet that is whole (`None`), or its document, or why that is none.
-#[expect(
-    clippy::type_complexity,
-    reason = "three outcomes: not yet, refused, answered"
-)]
 fn parse(bytes: &[u8], ended: bool) -> Result<Option<Result<Value, Refusal>>, Refusal> {
     let broken = |what: &str| Refusal::Broken(format!("its answer is no HTTP: {what}"));
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wharfline_testkit::{Process, wait_for};
 
-use crate::from_image::import;
+use crate::images::import;
 use crate::support::{Host, ROOTFS};
 
 /// The configuration of an image as skopeo reads it from wharf's export.

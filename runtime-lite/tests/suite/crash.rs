@@ -143,7 +143,7 @@ fn a_start_with_a_drivers_volume_killed_at_any_system_call_leaves_no_mount_count
 fn killed_with_driver(victim: Victim) {
     let host = Host::new();
     let keeper = crate::keeper::Keeper::named(&host, DRIVER);
-    crate::from_image::import(&host, IMAGE, json!({"Volumes": {"/data": {}}}));
+    crate::images::import(&host, IMAGE, json!({"Volumes": {"/data": {}}}));
     network(&host);
     let case = Case {
         victim,
@@ -188,7 +188,7 @@ fn killed_everywhere(victim: Victim, image: &str) {
         image,
         driver: None,
     };
-    crate::from_image::import(&host, IMAGE, json!({"Volumes": {"/data": {}}}));
+    crate::images::import(&host, IMAGE, json!({"Volumes": {"/data": {}}}));
     let before = {
         network(&host);
         let words = [

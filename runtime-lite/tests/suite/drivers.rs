@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wharfline_testkit::wait_for;
 
 use crate::crash::{kill_hard, shim_of};
-use crate::from_image::import;
+use crate::images::import;
 use crate::keeper::Keeper;
 use crate::support::{Answer, Host, ROOTFS};
 

@@ -75,7 +75,7 @@ fn an_image_is_imported_listed_exported_and_removed() {
 fn images_are_shown_as_scripts_want_them() {
     let host = Host::new();
     let config = json!({"Cmd": ["true"], "Env": ["A=1"], "Healthcheck": {"Test": ["CMD", "true"], "Retries": 2}});
-    crate::from_image::import(&host, "host:5000/team/app:1", config);
+    crate::images::import(&host, "host:5000/team/app:1", config);
     host.wharf(&["create", "--name", "c", "--network", "none", "app:1"])
         .ok();
     let format = "{{.Repository}}|{{.Tag}}|{{.Size}}|{{json .Env}}";

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::from_image::import;
+use crate::images::import;
 use crate::networks::end;
 use crate::support::Host;
 
