@@ -199,7 +199,14 @@ impl Job<'_> {
     /// The container has ended: detach its networks while the shim clears its control groups away.
     fn finish(&self, shim: Shim) {
         let cleared = std::thread::scope(|scope| {
-            let shim = scope.spawn(|| shim.wait());
+            let shim = scope.spawn(|| {
+                let cleared = shim.wait();
+                // An unmount waits for a grace period of the kernel's: beside those of the networks.
+                let unmounted = cleared.then(|| root::unmount(self.home, self.about));
+                // Should it not have worked, it is tried again below.
+                drop(unmounted);
+                cleared
+            });
             let failed = match turn::shared(self.home) {
                 Ok(_turn) => settle::release_networks(self.home, self.about, self.folder),
                 Err(error) => vec![error],

@@ -1,6 +1,6 @@
 //! One call of a driver: an HTTP/1.1 request over a socket of its own, and its answer (RFC 9112).
 //! `driver` calls it.
-//! It must never wait beyond its deadline, in no step, nor take an answer without a bound.
+//! It must never wait beyond its deadline (but for a host's name, which the resolver bounds), nor take an answer without a bound.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
