@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub(crate) struct Account {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Further groups.
+    /// All groups, the first one as well: without it, a program that drops that one would lose what it denies.
     pub(crate) groups: Vec<u32>,
     pub(crate) home: Option<String>,
 }
@@ -76,8 +76,8 @@ fn look_up(passwd: &str, group: &str, wanted: &str) -> Result<Account> {
     };
     // A group that is named stands for itself, as with Docker.
     let groups = match (wanted_group, field(0)) {
-        (None, Some(name)) => further_groups(group, name, gid),
-        _ => Vec::new(),
+        (None, Some(name)) => groups_of(group, name, gid),
+        _ => vec![gid],
     };
     Ok(Account {
         uid,
@@ -97,14 +97,15 @@ fn group_id(group: &str, wanted: &str) -> Option<u32> {
     named.or_else(|| wanted.parse().ok())
 }
 
-fn further_groups(group: &str, user: &str, first: u32) -> Vec<u32> {
+fn groups_of(group: &str, user: &str, first: u32) -> Vec<u32> {
     let of_line = |line: &str| {
         let fields: Vec<&str> = line.split(':').collect();
         let gid = fields.get(2)?.parse().ok()?;
         let members = fields.get(3)?;
         (gid != first && members.split(',').any(|member| member == user)).then_some(gid)
     };
-    group.lines().filter_map(of_line).collect()
+    let further = group.lines().filter_map(of_line);
+    std::iter::once(first).chain(further).collect()
 }
 
 #[cfg(test)]
@@ -121,15 +122,15 @@ mod tests {
 
     #[test]
     fn accounts_are_found_by_name_and_number() {
-        let web = (33, 34, vec![40], Some("/srv".to_owned()));
+        let web = (33, 34, vec![34, 40], Some("/srv".to_owned()));
         assert_eq!(found("web"), web);
         assert_eq!(found("33"), web);
         assert_eq!(
             found("web:spare"),
-            (33, 50, vec![], Some("/srv".to_owned()))
+            (33, 50, vec![50], Some("/srv".to_owned()))
         );
-        assert_eq!(found("web:7"), (33, 7, vec![], Some("/srv".to_owned())));
-        assert_eq!(found("1000"), (1000, 0, vec![], None));
+        assert_eq!(found("web:7"), (33, 7, vec![7], Some("/srv".to_owned())));
+        assert_eq!(found("1000"), (1000, 0, vec![0], None));
     }
 
     #[test]

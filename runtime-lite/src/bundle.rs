@@ -12,7 +12,7 @@ use wharf_protocol::{file, write_atomically};
 use crate::accounts::{self, Account};
 use crate::container::{Container, Folder, Process};
 use crate::error::{Error, Result};
-use crate::home::Home;
+use crate::volume::Sources;
 use crate::{capabilities, limits, mounts, seccomp, wish};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,11 +46,11 @@ const READ_ONLY: [&str; 5] = [
 
 /// What a bundle is made of besides the container's definition.
 pub(crate) struct Ground<'a> {
-    pub(crate) home: &'a Home,
     pub(crate) folder: &'a Folder,
     pub(crate) hostname: &'a str,
     /// The root filesystem as it is mounted now.
     pub(crate) rootfs: &'a Path,
+    pub(crate) sources: &'a Sources,
 }
 
 /// Writes the bundle's configuration into the container's folder; returns whom the command runs as.
@@ -224,7 +224,11 @@ fn mounts(container: &Container, ground: &Ground<'_>) -> Vec<Value> {
             .any(|wanted| Some(wanted.target.as_path()) == target)
     };
     mounts.retain(|mount| !replaced(mount));
-    mounts.extend(wanted.iter().map(|mount| mounts::oci(ground.home, mount)));
+    mounts.extend(
+        wanted
+            .iter()
+            .map(|mount| mounts::oci(ground.sources, mount)),
+    );
     mounts
 }
 

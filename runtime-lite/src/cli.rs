@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use container::{
-    Attach, Connection, Container, Create, Exec, Files, Health, Kill, Rm, Run, Start, Stop, Update,
-    Usage,
+    Attach, Commit, Connection, Container, Create, Exec, Files, Health, Kill, Rm, Run, Start, Stop,
+    Update, Usage,
 };
 pub(crate) use network::{Connect, Create as CreateNetwork, Network};
 pub(crate) use observe::{Cp, Events, Inspect, Logs, Ps, Stats, Top};
@@ -101,17 +101,19 @@ pub(crate) enum Command {
     Events(Events),
     /// Copy files between a container and the host.
     Cp(Cp),
+    /// Make an image of what a container has written.
+    Commit(Commit),
     /// Change containers' limits and restart policies.
     Update(Update),
     /// Start the containers that a reboot or a crash ended, by their restart policies.
     Restore,
-    /// Show and remove volumes.
+    /// Make, show and remove volumes.
     #[command(subcommand)]
     Volume(Volume),
     /// Make, show, test and remove networks.
     #[command(subcommand, visible_alias = "net")]
     Network(Network),
-    /// Import, list, remove and export images.
+    /// Import, show, remove and export images.
     #[command(subcommand)]
     Image(crate::image::Command),
     /// Clean up what dead containers left, wharf's own and other runtimes'.
@@ -142,8 +144,36 @@ pub(crate) struct Json {
 /// `wharf volume`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Volume {
+    /// Make a volume.
+    #[command(after_help = "Examples:\n  \
+        wharf volume create data\n  \
+        wharf volume create --driver nfs -o share=server:/export data")]
+    Create {
+        /// Its name [default: a random one].
+        name: Option<String>,
+        /// Who keeps it, by Docker's volume protocol; `local` is a folder of wharf's [default: $WHARF_VOLUME_DRIVER, else local].
+        #[arg(short, long)]
+        driver: Option<String>,
+        /// What the driver is told; can be repeated.
+        #[arg(short, long, value_name = "KEY=VALUE")]
+        opt: Vec<String>,
+    },
     /// List volumes, and the containers that mount them.
-    Ls(Json),
+    Ls {
+        /// All that this driver has instead, also for others than wharf.
+        #[arg(short, long)]
+        driver: Option<String>,
+        #[command(flatten)]
+        output: Json,
+    },
+    /// Show all about volumes, as JSON.
+    Inspect {
+        #[arg(required = true)]
+        volumes: Vec<String>,
+        /// Print this, with {{.Path.Of.Keys}} replaced.
+        #[arg(short, long)]
+        format: Option<String>,
+    },
     /// Remove volumes that no container mounts, with all that is in them.
     Rm {
         #[arg(required = true)]

@@ -52,7 +52,10 @@ pub(crate) struct Wish {
     pub(crate) remove: bool,
     /// The image as it was named.
     pub(crate) image: String,
-    /// The root filesystem, absolute.
+    /// The image's id, `sha256:...`; none if the container is over a folder of the user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image_id: Option<String>,
+    /// The root filesystem, absolute. Over an image it is mounted there from the container's start to its end.
     pub(crate) rootfs: PathBuf,
     pub(crate) process: Process,
     /// Its name for itself; without one, the beginning of its id.
@@ -87,6 +90,9 @@ pub(crate) struct Wish {
 pub(crate) struct Process {
     /// The command and its arguments.
     pub(crate) command: Vec<String>,
+    /// How many of the words are the entrypoint.
+    #[serde(default)]
+    pub(crate) entrypoint_words: usize,
     /// `NAME=value`, after PATH, HOSTNAME and HOME.
     #[serde(default)]
     pub(crate) env: Vec<String>,
@@ -180,9 +186,24 @@ pub(crate) enum MountKind {
     /// A file or folder of the host's.
     Bind(PathBuf),
     /// A volume by its name; one without a name goes with its container.
-    Volume { name: String, anonymous: bool },
+    Volume {
+        name: String,
+        anonymous: bool,
+        /// Who keeps it; without one it is a folder of wharf's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        driver: Option<VolumeDriver>,
+    },
     /// Memory.
     Tmpfs,
+}
+
+/// A program that keeps volumes, by Docker's protocol.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VolumeDriver {
+    pub(crate) name: String,
+    /// What it is told when it makes the volume.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) options: BTreeMap<String, String>,
 }
 
 /// Names in a container's /etc/hosts.
@@ -248,9 +269,13 @@ impl Container {
     pub(crate) fn define(
         home: &Home,
         name: Option<String>,
-        wish: Wish,
+        mut wish: Wish,
     ) -> Result<(Container, Folder, Claim)> {
         let id = new_id()?;
+        if wish.image_id.is_some() {
+            let store = wharf_image::Store::new(home.lib());
+            wish.rootfs = wharf_image::Root::mountpoint_of(&store, id.as_str());
+        }
         let short: String = id.as_str().chars().take(12).collect();
         let now = clock::now();
         let netns = match (wish.mode, &wish.joined) {

@@ -11,14 +11,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, mkdirat, openat,
-    openat2, readlinkat, statat, symlinkat, unlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchmod,
+    mkdirat, openat, openat2, readlinkat, statat, symlinkat, unlinkat,
 };
 
-use crate::cli;
-use crate::container;
+use wharf_protocol::Claim;
+
+use crate::container::{self, Container, Folder};
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::{cli, output, root};
 
 /// One side of the copy.
 struct Side {
@@ -26,6 +28,36 @@ struct Side {
     root: OwnedFd,
     resolve: ResolveFlags,
     path: PathBuf,
+    /// What keeps a container at rest as it is while its root is mounted for the copy.
+    _resting: Option<Resting>,
+}
+
+/// A container at rest over an image, claimed, with its root mounted; until this is dropped.
+struct Resting {
+    home: Home,
+    about: Container,
+    _claim: Claim,
+}
+
+impl Resting {
+    fn of(home: &Home, about: &Container, folder: &Folder) -> Result<Resting> {
+        let claim = folder.claim_at_rest(&about.name)?;
+        root::mount(home, about)?;
+        Ok(Resting {
+            home: home.clone(),
+            about: about.clone(),
+            _claim: claim,
+        })
+    }
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        // What stays mounted, the container's removal or `wharf gc` unmounts.
+        if let Err(error) = root::unmount(&self.home, &self.about) {
+            output::warn(&error.chain());
+        }
+    }
 }
 
 /// Copies; exactly one of the sides is a container's.
@@ -39,35 +71,45 @@ pub(crate) fn cp(home: &Home, asked: &cli::Cp) -> Result<()> {
     }
     let name = from.path.file_name().unwrap_or(OsStr::new(".")).to_owned();
     let (parent, last) = from.parent()?;
-    let (into, name) = to.target(&name)?;
-    entry(&parent, &last, &into, &name).map_err(|errno| {
+    let (into, as_name) = to.target(&name)?;
+    let entry = Entry {
+        from: &parent,
+        name: &last,
+        to: &into,
+        as_name: &as_name,
+    };
+    entry.copy().map_err(|errno| {
         Error::file("copy", format!("{} to {}", asked.from, asked.to))(errno.into())
     })
 }
 
 /// `CONTAINER:PATH`, or a path; what begins with a slash or a dot is a path.
 fn side(home: &Home, given: &str) -> Result<Side> {
-    let of_host = |path: &str| -> Result<Side> {
-        let root = open(Path::new("/"))?;
-        let path = std::path::absolute(path).map_err(Error::file("find", path))?;
-        Ok(Side {
-            root,
-            resolve: ResolveFlags::empty(),
-            path,
-        })
-    };
-    let Some((name, path)) = given
+    match given
         .split_once(':')
         .filter(|_| !given.starts_with(['/', '.']))
-    else {
-        return of_host(given);
-    };
+    {
+        Some((name, path)) => of_container(home, name, path),
+        None => Ok(Side {
+            root: open(Path::new("/"))?,
+            resolve: ResolveFlags::empty(),
+            path: std::path::absolute(given).map_err(Error::file("find", given))?,
+            _resting: None,
+        }),
+    }
+}
+
+/// A running container's root has its volumes mounted; that of one at rest has not.
+fn of_container(home: &Home, name: &str, path: &str) -> Result<Side> {
     let (about, folder) = container::find(home, name)?;
-    // A running one's root has its volumes mounted.
     let status = folder.status()?.filter(|status| status.process_lives());
-    let root = match &status {
-        Some(status) => PathBuf::from(format!("/proc/{}/root", status.pid)),
-        None => about.wish.rootfs.clone(),
+    let (root, resting) = match &status {
+        Some(status) => (PathBuf::from(format!("/proc/{}/root", status.pid)), None),
+        None if about.wish.image_id.is_some() => {
+            let resting = Resting::of(home, &about, &folder)?;
+            (about.wish.rootfs.clone(), Some(resting))
+        }
+        None => (about.wish.rootfs.clone(), None),
     };
     let root = open(&root)?;
     if status.is_some_and(|status| !status.process_lives()) {
@@ -77,6 +119,7 @@ fn side(home: &Home, given: &str) -> Result<Side> {
         root,
         resolve: ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         path: Path::new("/").join(path),
+        _resting: resting,
     })
 }
 
@@ -113,29 +156,86 @@ impl Side {
     }
 }
 
-/// Copies one thing, a folder with all that is in it. A link is copied as a link.
-fn entry(from: &OwnedFd, name: &OsStr, to: &OwnedFd, as_name: &OsStr) -> rustix::io::Result<()> {
-    let about = statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let mode = Mode::from_raw_mode(about.st_mode & 0o7777);
-    match FileType::from_raw_mode(about.st_mode) {
-        FileType::RegularFile => file(from, name, to, as_name, mode)?,
-        FileType::Directory => folder(from, name, to, as_name, mode)?,
-        FileType::Symlink => {
-            let target = readlinkat(from, name, Vec::new())?;
-            absent(unlinkat(to, as_name, AtFlags::empty()))?;
-            symlinkat(&target, to, as_name)?;
+/// One thing to be copied: where it is, and where under which name it goes.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    from: &'a OwnedFd,
+    name: &'a OsStr,
+    to: &'a OwnedFd,
+    as_name: &'a OsStr,
+}
+
+impl Entry<'_> {
+    /// Copies it, a folder with all that is in it. A link is copied as a link.
+    fn copy(&self) -> rustix::io::Result<()> {
+        let about = statat(self.from, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let mode = Mode::from_raw_mode(about.st_mode & 0o7777);
+        match FileType::from_raw_mode(about.st_mode) {
+            FileType::RegularFile => self.file(mode)?,
+            FileType::Directory => self.folder(mode)?,
+            FileType::Symlink => self.link()?,
+            // Devices, pipes and sockets stay where they are.
+            _ => return Ok(()),
         }
-        // Devices, pipes and sockets stay where they are.
-        _ => return Ok(()),
+        let owner = (Uid::from_raw(about.st_uid), Gid::from_raw(about.st_gid));
+        chownat(
+            self.to,
+            self.as_name,
+            Some(owner.0),
+            Some(owner.1),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
+        // Giving a file away takes its setuid bit (chown(2)).
+        match FileType::from_raw_mode(about.st_mode) {
+            FileType::Symlink => Ok(()),
+            _ => chmodat(self.to, self.as_name, mode, AtFlags::empty()),
+        }
     }
-    let owner = (Uid::from_raw(about.st_uid), Gid::from_raw(about.st_gid));
-    chownat(
-        to,
-        as_name,
-        Some(owner.0),
-        Some(owner.1),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )
+
+    fn open(&self, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(self.from, self.name, flags, Mode::empty())
+    }
+
+    fn link(&self) -> rustix::io::Result<()> {
+        let target = readlinkat(self.from, self.name, Vec::new())?;
+        absent(unlinkat(self.to, self.as_name, AtFlags::empty()))?;
+        symlinkat(&target, self.to, self.as_name)
+    }
+
+    fn file(&self, mode: Mode) -> rustix::io::Result<()> {
+        // Not to wait for a pipe that has taken the file's place.
+        let reading = self.open(OFlags::NONBLOCK)?;
+        absent(unlinkat(self.to, self.as_name, AtFlags::empty()))?;
+        let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let flags = new | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let writing = openat(self.to, self.as_name, flags, Mode::RUSR | Mode::WUSR)?;
+        let (mut reading, mut writing) = (File::from(reading), File::from(writing));
+        io::copy(&mut reading, &mut writing).map_err(|cause| {
+            rustix::io::Errno::from_io_error(&cause).unwrap_or(rustix::io::Errno::IO)
+        })?;
+        fchmod(&writing, mode)
+    }
+
+    fn folder(&self, mode: Mode) -> rustix::io::Result<()> {
+        let source = self.open(OFlags::DIRECTORY)?;
+        match mkdirat(self.to, self.as_name, mode) {
+            Err(rustix::io::Errno::EXIST) => {}
+            other => other?,
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = openat(self.to, self.as_name, flags, Mode::empty())?;
+        names_in(&source)?.iter().try_for_each(|name| {
+            let inside = Entry {
+                from: &source,
+                name,
+                to: &target,
+                as_name: name,
+            };
+            inside.copy()
+        })?;
+        fchmod(&target, mode)
+    }
 }
 
 fn absent(removed: rustix::io::Result<()>) -> rustix::io::Result<()> {
@@ -145,57 +245,16 @@ fn absent(removed: rustix::io::Result<()>) -> rustix::io::Result<()> {
     }
 }
 
-fn file(
-    from: &OwnedFd,
-    name: &OsStr,
-    to: &OwnedFd,
-    as_name: &OsStr,
-    mode: Mode,
-) -> rustix::io::Result<()> {
-    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // Not to wait for a pipe that has taken the file's place.
-    let reading = openat(
-        from,
-        name,
-        flags | OFlags::RDONLY | OFlags::NONBLOCK,
-        Mode::empty(),
-    )?;
-    absent(unlinkat(to, as_name, AtFlags::empty()))?;
-    let new = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-    let writing = openat(to, as_name, new, Mode::RUSR | Mode::WUSR)?;
-    let (mut reading, mut writing) = (File::from(reading), File::from(writing));
-    io::copy(&mut reading, &mut writing).map_err(|cause| {
-        rustix::io::Errno::from_io_error(&cause).unwrap_or(rustix::io::Errno::IO)
-    })?;
-    fchmod(&writing, mode)
-}
-
-fn folder(
-    from: &OwnedFd,
-    name: &OsStr,
-    to: &OwnedFd,
-    as_name: &OsStr,
-    mode: Mode,
-) -> rustix::io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let source = openat(from, name, flags, Mode::empty())?;
-    match mkdirat(to, as_name, mode) {
-        Err(rustix::io::Errno::EXIST) => {}
-        other => other?,
-    }
-    let target = openat(to, as_name, flags, Mode::empty())?;
-    fchmod(&target, mode)?;
+fn names_in(folder: &OwnedFd) -> rustix::io::Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for found in Dir::read_from(source.as_fd())? {
+    for found in Dir::read_from(folder.as_fd())? {
         let found = found?;
         let name = OsStr::from_bytes(found.file_name().to_bytes()).to_owned();
         if name != "." && name != ".." {
             names.push(name);
         }
     }
-    names
-        .iter()
-        .try_for_each(|name| entry(&source, name, &target, name))
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -210,7 +269,13 @@ mod tests {
         std::fs::write(path("a/b/text"), "hello").expect("written");
         std::os::unix::fs::symlink("/etc/passwd", path("a/link")).expect("linked");
         let root = open(dir.path()).expect("opened");
-        entry(&root, OsStr::new("a"), &root, OsStr::new("c")).expect("copied");
+        let copied = Entry {
+            from: &root,
+            name: OsStr::new("a"),
+            to: &root,
+            as_name: OsStr::new("c"),
+        };
+        copied.copy().expect("copied");
         assert_eq!(
             std::fs::read_to_string(path("c/b/text")).expect("read"),
             "hello"
@@ -228,6 +293,7 @@ mod tests {
             root: open(dir.path()).expect("opened"),
             resolve: ResolveFlags::IN_ROOT,
             path: PathBuf::from("/out/passwd"),
+            _resting: None,
         };
         let (parent, name) = inside.parent().expect("found");
         let looked = statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW);

@@ -54,6 +54,10 @@ pub(crate) enum Error {
         one: &'static str,
         other: &'static str,
     },
+    #[error(
+        "a --health option without a check: neither --health-cmd nor the image says how to ask whether it is well"
+    )]
+    NoHealthCommand,
     #[error("no command: neither the image nor the command line names one")]
     NoCommand,
     #[error("there is no {what} {name:?} in the container's root filesystem")]
@@ -89,6 +93,10 @@ pub(crate) enum Error {
         path: PathBuf,
         problem: &'static str,
     },
+    #[error("there is no image {0:?}, but a folder of this name: a folder is written ./{0}")]
+    FolderLikeImage(String),
+    #[error("container {0} has lost what it was made of (its folder below roots/): remove it")]
+    NoRoot(String),
     #[error("the name {name:?} is taken by container {id}")]
     NameTaken { name: String, id: String },
     #[error("there is no container {0:?}")]
@@ -141,6 +149,32 @@ pub(crate) enum Error {
         name: String,
         containers: Vec<String>,
     },
+    #[error("{object}driver {driver}: {doing}: {said}")]
+    Driver {
+        /// `volume NAME: `, or nothing.
+        object: String,
+        driver: String,
+        doing: &'static str,
+        said: String,
+        /// Whether it said so; if not, nobody knows what it did.
+        answered: bool,
+    },
+    #[error(
+        "there is no volume driver {0}: no socket in /run/docker/plugins, no .spec or .json file in /etc/docker/plugins or /usr/lib/docker/plugins"
+    )]
+    NoVolumeDriver(String),
+    #[error("driver {0} does not keep volumes: it does not implement VolumeDriver")]
+    NotAVolumeDriver(String),
+    #[error("volume {name} is kept by driver {driver}, not by {asked}")]
+    VolumeOfOther {
+        name: String,
+        driver: String,
+        asked: String,
+    },
+    #[error(
+        "volume {0}: options are for a driver, and it would be a folder of wharf's (driver local)"
+    )]
+    LocalOptions(String),
     #[error("there is no volume {0:?}")]
     NoSuchVolume(String),
     #[error("still in use: {}; end these containers first", .0.join(", "))]

@@ -11,12 +11,13 @@ mod survey;
 use std::fs;
 
 use crate::cli;
+use crate::container::{Container, Folder};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::remove;
 use crate::settle::{self, Left};
 use crate::turn::{self, Turn};
-use crate::{netns, network, output};
+use crate::{freezer, netns, network, output, root};
 use evidence::{CachedBy, Evidence, Key, Verdict};
 use plan::Plan;
 use survey::Survey;
@@ -132,8 +133,26 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
         let collected = home.client().gc(&list, &collection.valid);
         failed.extend(collected.err().map(|error| error.to_string()));
     }
+    failed.extend(sweep(home, found));
+    failed
+}
+
+/// What lies about without a container, or of one that rests.
+fn sweep(home: &Home, found: &Survey) -> Vec<String> {
+    let mut failed = Vec::new();
     for path in &found.stray_netns {
         failed.extend(netns::remove(path).err().map(|error| error.chain()));
+    }
+    for (about, folder) in &found.resting_roots {
+        failed.extend(unmount_resting(home, about, folder));
+    }
+    for (_, folder) in &found.frozen {
+        let thawed = freezer::thaw_abandoned(folder);
+        failed.extend(thawed.err().map(|error| error.chain()));
+    }
+    for root in &found.stray_roots {
+        let removed = root::give_up(home, root.clone());
+        failed.extend(removed.err().map(|error| error.chain()));
     }
     let swept = wharf_image::Store::new(home.lib()).sweep();
     failed.extend(swept.err().map(|error| Error::from(error).chain()));
@@ -144,11 +163,18 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
     failed
 }
 
-fn remove_dead(
-    home: &Home,
-    about: &crate::container::Container,
-    folder: &crate::container::Folder,
-) -> Vec<String> {
+/// What a killed `wharf cp` left mounted.
+fn unmount_resting(home: &Home, about: &Container, folder: &Folder) -> Option<String> {
+    match settle::claim_dead(folder) {
+        Ok(Some(_claim)) => root::unmount(home, about).err().map(|error| error.chain()),
+        // Somebody works on it.
+        Ok(None) => None,
+        Err(_) if !folder.path().exists() => None,
+        Err(error) => Some(error.chain()),
+    }
+}
+
+fn remove_dead(home: &Home, about: &Container, folder: &Folder) -> Vec<String> {
     match settle::claim_dead(folder) {
         Ok(Some(_claim)) => settle::put_away(home, about, folder, Left::Everything)
             .iter()

@@ -27,6 +27,9 @@ const PLUGIN_DIRS: [&str; 4] = [
     "/usr/lib/cni",
 ];
 
+/// How long a driver of volumes may take for an answer, in seconds, instead of dockerd's two minutes and one.
+pub(crate) const DRIVER_TIMEOUT: &str = "WHARF_DRIVER_TIMEOUT";
+
 /// The places of one wharf.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
@@ -122,12 +125,15 @@ impl Home {
     /// The environment that gives a child wharf the same home.
     pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         let path = std::env::join_paths(&self.plugins).unwrap_or_default();
-        vec![
+        let patience = std::env::var_os(DRIVER_TIMEOUT).map(PathBuf::from);
+        let patience = patience.map(|seconds| (DRIVER_TIMEOUT, seconds));
+        let own = [
             ("WHARF_RUN_DIR", self.run.clone()),
             ("WHARF_LIB_DIR", self.lib.clone()),
             ("WHARF_CONF_DIR", self.conf.clone()),
             ("CNI_PATH", PathBuf::from(path)),
-        ]
+        ];
+        own.into_iter().chain(patience).collect()
     }
 }
 

@@ -3,20 +3,20 @@
 //! It must never touch the store but through that crate.
 
 mod progress;
+mod show;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
-use wharf_image::{Freed, Image, Limits, Name, Store, Wish};
+use wharf_image::{Freed, Limits, Name, Store, Wish};
 
-use crate::cli::Json;
+use crate::container;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::output::{self, Table};
-use progress::Bar;
+use crate::output;
+pub(crate) use progress::Bar;
 use wharf_protocol::clock;
 
 /// `wharf image`.
@@ -40,7 +40,19 @@ pub(crate) enum Command {
         max_layer: u64,
     },
     /// List images.
-    Ls(Json),
+    #[command(after_help = "Examples:\n  \
+        wharf image ls --format '{{.Name}} {{.ID}} {{.Size}}'\n  \
+        wharf image ls --json")]
+    Ls(show::Ls),
+    /// Show all about images, as JSON: what they give containers, their layers, the containers over them.
+    Inspect {
+        /// Their names, or beginnings of their ids.
+        #[arg(required = true)]
+        images: Vec<String>,
+        /// Print this, with {{.Path.Of.Keys}} replaced.
+        #[arg(short, long)]
+        format: Option<String>,
+    },
     /// Remove images; layers go when neither another image nor a container uses them.
     Rm {
         /// Their names, or beginnings of their ids.
@@ -65,8 +77,11 @@ pub(crate) fn run(home: &Home, command: Command) -> Result<()> {
             name,
             max_layer,
         } => import(&store, &file, name.as_deref(), max_layer),
-        Command::Ls(output) => ls(&store, output.json),
-        Command::Rm { images } => images.iter().try_for_each(|image| rm(&store, image)),
+        Command::Ls(asked) => show::ls(&store, &asked),
+        Command::Inspect { images, format } => {
+            show::inspect(home, &store, (&images, format.as_deref()))
+        }
+        Command::Rm { images } => images.iter().try_for_each(|image| rm(home, &store, image)),
         Command::Export { image, file } => export(&store, &image, &file),
     }
 }
@@ -102,55 +117,31 @@ fn modified(file: &Path) -> Result<u64> {
     Ok(since.as_secs())
 }
 
-fn ls(store: &Store, as_json: bool) -> Result<()> {
-    let images = store.list()?;
-    if as_json {
-        output::print_json(&images.iter().map(document).collect());
-        return Ok(());
-    }
-    let mut table = Table::new(&["NAME", "ID", "LAYERS", "SIZE", "CREATED"]);
-    for image in images {
-        table.row(vec![
-            image.name.to_string(),
-            image.id.short().to_owned(),
-            image.layers.len().to_string(),
-            size(image.bytes),
-            image.created.unwrap_or_default(),
-        ]);
-    }
-    output::print(&table.render());
-    Ok(())
-}
-
-fn document(image: &Image) -> Value {
-    let defaults = &image.defaults;
-    json!({
-        "name": image.name,
-        "id": image.id,
-        "layers": image.layers,
-        "bytes": image.bytes,
-        "created": image.created,
-        "architecture": image.architecture,
-        "env": defaults.env,
-        "entrypoint": defaults.entrypoint,
-        "command": defaults.cmd,
-        "user": defaults.user,
-        "workdir": defaults.working_dir,
-        "volumes": defaults.volumes,
-        "exposedPorts": defaults.exposed_ports,
-        "labels": defaults.labels,
-        "stopSignal": defaults.stop_signal,
-    })
-}
-
-fn rm(store: &Store, image: &str) -> Result<()> {
-    let (name, freed) = store.remove(image)?;
+fn rm(home: &Home, store: &Store, image: &str) -> Result<()> {
+    let (name, freed) = store
+        .remove(image)
+        .map_err(|error| with_names(home, error))?;
     output::print(&format!("removed {name}\n"));
     say_freed(&freed);
     Ok(())
 }
 
-fn say_freed(freed: &Freed) {
+/// The store knows containers by id; people know their names.
+fn with_names(home: &Home, error: wharf_image::Error) -> Error {
+    let wharf_image::Error::InUse { image, containers } = error else {
+        return error.into();
+    };
+    let known = container::all(home).unwrap_or_default();
+    let name_of = |id: String| {
+        let mut known = known.iter();
+        let found = known.find(|(about, _)| about.id.as_str() == id);
+        found.map_or(id, |(about, _)| about.name.clone())
+    };
+    let containers = containers.into_iter().map(name_of).collect();
+    wharf_image::Error::InUse { image, containers }.into()
+}
+
+pub(crate) fn say_freed(freed: &Freed) {
     if freed.layers > 0 {
         let layers = counted(freed.layers, "layer");
         output::print(&format!("freed {layers}, {}\n", size(freed.bytes)));

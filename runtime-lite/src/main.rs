@@ -7,6 +7,7 @@ mod attach;
 mod bundle;
 mod capabilities;
 mod cli;
+mod commit;
 mod connection;
 mod container;
 mod copy;
@@ -16,7 +17,9 @@ mod etc;
 mod events;
 mod exec;
 mod format;
+mod freezer;
 mod gc;
+mod health;
 mod home;
 mod image;
 mod inspect;
@@ -53,7 +56,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, CreateNetwork, Network, Volume};
+use cli::{Cli, Command, CreateNetwork, Network};
 use error::{Error, Result};
 use home::Home;
 
@@ -125,10 +128,10 @@ fn plain(home: &Home, command: Command) -> Result<()> {
         Command::Stats(wanted) => usage::stats(home, &wanted),
         Command::Events(wanted) => events::events(home, &wanted),
         Command::Cp(wanted) => copy::cp(home, &wanted),
+        Command::Commit(wanted) => commit::commit(home, &wanted),
         Command::Update(wanted) => update::update(home, &wanted),
         Command::Restore => restore::restore(home),
-        Command::Volume(Volume::Ls(output)) => volume::ls(home, output.json),
-        Command::Volume(Volume::Rm { volumes }) => volume::rm(home, &volumes),
+        Command::Volume(command) => volume::command::run(home, command),
         Command::Network(command) => network_command(home, command),
         Command::Image(command) => image::run(home, command),
         Command::Gc(wanted) => gc::gc(home, &wanted),

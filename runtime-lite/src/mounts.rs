@@ -2,40 +2,56 @@
 //! `wish` reads them, `bundle` writes them, `volume` knows where volumes are.
 //! It must never follow a link in the container: targets are resolved in the container's root by the runtime.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use wharf_image::Defaults;
 
 use crate::cli;
-use crate::container::{self, Mount, MountKind};
+use crate::container::{self, Mount, MountKind, VolumeDriver};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::root::Image;
-use crate::volume;
+use crate::volume::command::options_of;
+use crate::volume::{self, Sources};
 
 /// Everything that is to be mounted; for one target, the last word counts.
-pub(crate) fn of(home: &Home, asked: &cli::Files, image: &Image) -> Result<Vec<Mount>> {
+pub(crate) fn of(home: &Home, asked: &cli::Files, image: &Defaults) -> Result<Vec<Mount>> {
     let mut all: Vec<Mount> = Vec::new();
     let mut add = |mount: Mount| {
         all.retain(|other: &Mount| other.target != mount.target);
         all.push(mount);
     };
+    let of_options = asked.volume_driver.as_ref().map(|name| VolumeDriver {
+        name: name.clone(),
+        options: BTreeMap::new(),
+    });
     for target in &image.volumes {
-        add(anonymous(target.clone())?);
+        let mount = anonymous(self::target(target, target)?)?;
+        add(settled(home, mount, of_options.as_ref())?);
     }
     for given in &asked.volumes_from {
         from(home, given)?.into_iter().for_each(&mut add);
     }
     for given in &asked.volume {
-        add(volume_option(given)?);
+        add(settled(home, volume_option(given)?, of_options.as_ref())?);
     }
     for given in &asked.mount {
-        add(mount_option(given)?);
+        add(settled(home, mount_option(given)?, None)?);
     }
     for given in &asked.tmpfs {
         add(tmpfs_option(given)?);
     }
     Ok(all)
+}
+
+/// With the driver that a volume has, or is to have.
+fn settled(home: &Home, mut mount: Mount, asked: Option<&VolumeDriver>) -> Result<Mount> {
+    if let MountKind::Volume { name, driver, .. } = &mut mount.kind {
+        let asked = driver.take().or_else(|| asked.cloned());
+        *driver = volume::chosen_driver(home, name, asked)?;
+    }
+    Ok(mount)
 }
 
 fn refuse(given: &str, rule: &'static str) -> Error {
@@ -60,13 +76,24 @@ fn target(given: &str, text: &str) -> Result<PathBuf> {
 fn anonymous(target: PathBuf) -> Result<Mount> {
     Ok(Mount {
         target,
-        kind: MountKind::Volume {
-            name: container::new_id()?.to_string(),
-            anonymous: true,
-        },
+        kind: unnamed(None)?,
         options: Vec::new(),
     })
 }
+
+fn unnamed(driver: Option<VolumeDriver>) -> Result<MountKind> {
+    Ok(MountKind::Volume {
+        name: container::new_id()?.to_string(),
+        anonymous: true,
+        driver,
+    })
+}
+
+/// What `-v` takes after its second colon.
+const OPTIONS: [&str; 12] = [
+    "ro", "rw", "rro", "z", "Z", "nocopy", "rprivate", "private", "rshared", "shared", "rslave",
+    "slave",
+];
 
 /// `[SOURCE:]TARGET[:OPTIONS]`: a source with a slash is a path, any other a volume's name.
 fn volume_option(given: &str) -> Result<Mount> {
@@ -79,28 +106,21 @@ fn volume_option(given: &str) -> Result<Mount> {
     };
     let options = options.split(',').filter(|option| !option.is_empty());
     let options: Vec<String> = options.map(str::to_owned).collect();
-    const KNOWN: [&str; 12] = [
-        "ro", "rw", "rro", "z", "Z", "nocopy", "rprivate", "private", "rshared", "shared",
-        "rslave", "slave",
-    ];
-    if options
-        .iter()
-        .any(|option| !KNOWN.contains(&option.as_str()))
-    {
-        return Err(refuse(
-            given,
-            "has options other than ro, rro, rw and propagation",
-        ));
+    let known = |option: &String| OPTIONS.contains(&option.as_str());
+    if !options.iter().all(known) {
+        let rule = "has options other than ro, rro, rw, nocopy and propagation";
+        return Err(refuse(given, rule));
     }
     let target = target(given, inside)?;
-    let Some(source) = source else {
-        return anonymous(target);
-    };
-    let kind = match source.starts_with(['/', '.']) {
-        true => MountKind::Bind(made_source(Path::new(source))?),
-        false => MountKind::Volume {
-            name: volume::checked_name(source)?,
+    let kind = match source {
+        None => return anonymous(target),
+        Some(path) if path.starts_with(['/', '.']) => {
+            MountKind::Bind(made_source(Path::new(path))?)
+        }
+        Some(name) => MountKind::Volume {
+            name: volume::checked_name(name)?,
             anonymous: false,
+            driver: None,
         },
     };
     Ok(Mount {
@@ -123,35 +143,71 @@ fn source(path: &Path) -> Result<PathBuf> {
         .map_err(Error::file("find what to mount", path))
 }
 
-fn mount_option(given: &str) -> Result<Mount> {
-    let (mut kind, mut from, mut inside) = ("volume", None, None);
-    let mut options = Vec::new();
-    for option in given.split(',') {
-        let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        match key {
-            "type" => kind = value,
-            "source" | "src" => from = Some(value),
-            "target" | "destination" | "dst" => inside = Some(value),
-            "readonly" | "ro" if matches!(value, "" | "true" | "1") => {
-                options.push("ro".to_owned())
+/// The words of one `--mount`.
+#[derive(Default)]
+struct Words<'a> {
+    kind: Option<&'a str>,
+    from: Option<&'a str>,
+    inside: Option<&'a str>,
+    driver: Option<&'a str>,
+    driver_options: Vec<String>,
+    options: Vec<String>,
+}
+
+impl<'a> Words<'a> {
+    fn read(given: &'a str) -> Result<Words<'a>> {
+        let mut words = Words::default();
+        for option in given.split(',') {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            let yes = matches!(value, "" | "true" | "1");
+            match key {
+                "type" => words.kind = Some(value),
+                "source" | "src" => words.from = Some(value),
+                "target" | "destination" | "dst" => words.inside = Some(value),
+                "readonly" | "ro" if yes => words.options.push("ro".to_owned()),
+                "volume-nocopy" if yes => words.options.push("nocopy".to_owned()),
+                "readonly" | "ro" | "volume-nocopy" => {}
+                "volume-driver" => words.driver = Some(value),
+                "volume-opt" => words.driver_options.push(value.to_owned()),
+                "bind-recursive" if value == "readonly" => words.options.push("rro".to_owned()),
+                "bind-propagation" => words.options.push(value.to_owned()),
+                "tmpfs-size" => words.options.push(format!("size={value}")),
+                "tmpfs-mode" => words.options.push(format!("mode={value}")),
+                _ => return Err(refuse(given, "has a key that --mount does not know")),
             }
-            "readonly" | "ro" => {}
-            "bind-recursive" if value == "readonly" => options.push("rro".to_owned()),
-            "bind-propagation" => options.push(value.to_owned()),
-            "tmpfs-size" => options.push(format!("size={value}")),
-            "tmpfs-mode" => options.push(format!("mode={value}")),
-            _ => return Err(refuse(given, "has a key that --mount does not know")),
         }
+        Ok(words)
     }
+
+    fn driver(&self) -> Result<Option<VolumeDriver>> {
+        let options = options_of(&self.driver_options)?;
+        if self.driver.is_none() && options.is_empty() {
+            return Ok(None);
+        }
+        let name = self.driver.map(str::to_owned);
+        let name = name.or_else(volume::default_driver);
+        Ok(Some(VolumeDriver {
+            name: name.unwrap_or_else(|| volume::LOCAL.to_owned()),
+            options,
+        }))
+    }
+}
+
+fn mount_option(given: &str) -> Result<Mount> {
+    let words = Words::read(given)?;
+    let inside = words.inside;
     let inside = inside.ok_or_else(|| refuse(given, "has no target"))?;
     let target = target(given, inside)?;
-    let kind = match (kind, from) {
-        ("bind", Some(path)) => MountKind::Bind(source(Path::new(path))?),
+    let driver = words.driver()?;
+    let kind = match (words.kind.unwrap_or("volume"), words.from) {
         ("volume", Some(name)) => MountKind::Volume {
             name: volume::checked_name(name)?,
             anonymous: false,
+            driver,
         },
-        ("volume", None) => return anonymous(target).map(|mount| Mount { options, ..mount }),
+        ("volume", None) => unnamed(driver)?,
+        _ if driver.is_some() => return Err(refuse(given, "has a driver, but is no volume")),
+        ("bind", Some(path)) => MountKind::Bind(source(Path::new(path))?),
         ("tmpfs", None) => MountKind::Tmpfs,
         _ => {
             return Err(refuse(
@@ -163,7 +219,7 @@ fn mount_option(given: &str) -> Result<Mount> {
     Ok(Mount {
         target,
         kind,
-        options,
+        options: words.options,
     })
 }
 
@@ -195,16 +251,17 @@ fn from(home: &Home, given: &str) -> Result<Vec<Mount>> {
         if read_only {
             mount.options.push("ro".to_owned());
         }
+        mount.options.push("nocopy".to_owned());
     }
     Ok(mounts)
 }
 
 /// The OCI `mounts` entry.
-pub(crate) fn oci(home: &Home, mount: &Mount) -> Value {
+pub(crate) fn oci(sources: &Sources, mount: &Mount) -> Value {
     let given = mount.options.iter().map(String::as_str);
     let source = match &mount.kind {
         MountKind::Bind(path) => path.clone(),
-        MountKind::Volume { name, .. } => volume::path(home, name),
+        MountKind::Volume { name, .. } => sources.get(name).cloned().unwrap_or_default(),
         MountKind::Tmpfs => {
             let mut options = vec!["nosuid", "nodev", "noexec"];
             options.extend(given);
@@ -276,11 +333,26 @@ mod tests {
             (memory.kind, memory.options),
             (MountKind::Tmpfs, vec!["size=1m".to_owned()])
         );
+        let kept = mount_option("src=x,dst=/x,volume-driver=d,volume-opt=a=b=c,volume-nocopy");
+        let kept = kept.expect("a mount");
+        assert_eq!(kept.options, ["nocopy"]);
+        let driver = VolumeDriver {
+            name: "d".to_owned(),
+            options: BTreeMap::from([("a".to_owned(), "b=c".to_owned())]),
+        };
+        let kind = MountKind::Volume {
+            name: "x".to_owned(),
+            anonymous: false,
+            driver: Some(driver),
+        };
+        assert_eq!(kept.kind, kind);
         for wrong in [
             "",
             "type=bind,target=/x",
             "type=tmpfs,source=x,target=/x",
             "type=nfs,source=x,target=/x",
+            "type=bind,source=/etc,target=/x,volume-driver=d",
+            "source=x,target=/x,volume-opt=novalue",
         ] {
             assert!(mount_option(wrong).is_err(), "{wrong}");
         }

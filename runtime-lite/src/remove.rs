@@ -1,4 +1,4 @@
-//! Removing a container: what is in the kernel, its unnamed volumes, its name and its folder, in this order.
+//! Removing a container: what is in the kernel, its unnamed volumes, what it wrote over its image, its name and its folder, in this order.
 //! `rm` calls it, and `settle` for a container that is not to stay.
 //! It must work on a container in any state of making, and a second time; whoever calls holds a turn and the claim.
 
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::settle::{self, Left};
 use crate::shim::Control;
-use crate::{cli, names, output, turn, volume};
+use crate::{cli, freezer, names, output, root, turn, volume};
 
 /// How long a killed container may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,9 +34,11 @@ pub(crate) fn rest(
     folder: &Folder,
     mut failed: Vec<Error>,
 ) -> Vec<Error> {
-    if about.wish.remove {
+    // What a driver could not unmount it can't remove; and what is left has to be found again.
+    if about.wish.remove && failed.is_empty() {
         failed.extend(volume::remove_anonymous(home, about).err());
     }
+    failed.extend(root::remove(home, about).err());
     failed.extend(names::release(home, &about.name, &about.id).err());
     if failed.is_empty() {
         failed.extend(remove_folder(folder).err());
@@ -94,24 +96,38 @@ fn one(home: &Home, name: &str, asked: &cli::Rm) -> Result<()> {
     let _turn = turn::shared(home)?;
     // Whoever worked on it may have renamed it meanwhile.
     let about = folder.container().unwrap_or(about);
-    if asked.volumes {
-        volume::remove_anonymous(home, &about)?;
-    }
     let left = match settle::unsettled(&folder)? {
         true => Left::Everything,
         false => Left::Files,
     };
-    match self::container(home, &about, &folder, left)
-        .into_iter()
-        .next()
-    {
+    let failed = settle::release(home, &about, &folder, left);
+    let volumes = match asked.volumes && (failed.is_empty() || asked.force) {
+        true => volume::remove_anonymous(home, &about).err(),
+        false => None,
+    };
+    let mut failed: Vec<Error> = failed.into_iter().chain(volumes).collect();
+    if asked.force {
+        failed.retain(|error| !forgiven(error));
+        volume::forget_mounts(&folder)?;
+    }
+    match rest(home, &about, &folder, failed).into_iter().next() {
         None => Ok(()),
         Some(error) => Err(error),
     }
 }
 
+/// A container must be removable without the driver of its volumes: what that says is told, no more.
+fn forgiven(error: &Error) -> bool {
+    let of_driver = matches!(error, Error::Driver { .. } | Error::NoVolumeDriver(_));
+    if of_driver {
+        output::warn(&error.chain());
+    }
+    of_driver
+}
+
 /// Has the shim, if there is one, kill the container and put it away.
 fn kill(folder: &Folder, name: &str) -> Result<()> {
+    freezer::thaw(folder)?;
     if let Some(control) = Control::call(folder)? {
         // One that is just ending need not answer.
         let _ = control.tell(&Request::Delete, &[]);

@@ -23,7 +23,7 @@ use crate::settle::{self, Left};
 use crate::shim::{Control, Shim};
 use crate::signals::{self, Pleas};
 use crate::start::{Start, Stdio, ready};
-use crate::{cli, names, output, turn, wish};
+use crate::{cli, names, output, root, turn, wish};
 
 /// `wharf create`.
 pub(crate) fn create(home: &Home, asked: cli::Create) -> Result<()> {
@@ -34,7 +34,7 @@ pub(crate) fn create(home: &Home, asked: cli::Create) -> Result<()> {
         });
     }
     let name = asked.container.name.clone();
-    let wish = wish::of(home, asked.container, true)?;
+    let wish = wish::of(home, asked.container)?;
     let (about, _, _claim) = define(home, name, wish)?;
     output::print(&format!("{}\n", about.id));
     Ok(())
@@ -47,7 +47,7 @@ pub(crate) fn run(home: &Home, asked: cli::Run) -> Result<ExitCode> {
         false => Some(signals::catch()?),
     };
     let name = asked.container.name.clone();
-    let wish = wish::of(home, asked.container, asked.detach)?;
+    let wish = wish::of(home, asked.container)?;
     let (about, folder, claim) = define(home, name, wish)?;
     let job = Job {
         home,
@@ -90,9 +90,9 @@ fn define(home: &Home, name: Option<String>, mut wish: Wish) -> Result<(Containe
     }
     let wanted = name.clone();
     let (about, folder, claim) = Container::define(home, name, wish)?;
-    if let Some(wanted) = wanted
-        && let Err(error) = names::take(home, &wanted, &folder)
-    {
+    let named = wanted.map_or(Ok(()), |wanted| names::take(home, &wanted, &folder));
+    if let Err(error) = named.and_then(|()| root::make(home, &about)) {
+        names::release(home, &about.name, &about.id)?;
         remove::remove_folder(&folder)?;
         return Err(error);
     }
@@ -199,7 +199,14 @@ impl Job<'_> {
     /// The container has ended: detach its networks while the shim clears its control groups away.
     fn finish(&self, shim: Shim) {
         let cleared = std::thread::scope(|scope| {
-            let shim = scope.spawn(|| shim.wait());
+            let shim = scope.spawn(|| {
+                let cleared = shim.wait();
+                // An unmount waits for a grace period of the kernel's: beside those of the networks.
+                let unmounted = cleared.then(|| root::unmount(self.home, self.about));
+                // Should it not have worked, it is tried again below.
+                drop(unmounted);
+                cleared
+            });
             let failed = match turn::shared(self.home) {
                 Ok(_turn) => settle::release_networks(self.home, self.about, self.folder),
                 Err(error) => vec![error],
@@ -212,6 +219,7 @@ impl Job<'_> {
             if !cleared {
                 failed.extend(crate::shim::delete(self.folder).err());
             }
+            failed.extend(settle::release_files(self.home, self.about, self.folder));
             failed = remove::rest(self.home, self.about, self.folder, failed);
         }
         tell(failed);

@@ -8,7 +8,7 @@ use wharfline_spec::ContainerId;
 use crate::container::{self, Container, Folder};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::{attach, netns, remove, shim, turn};
+use crate::{attach, netns, remove, root, shim, turn, volume};
 
 /// How much of the container its shim has already cleared away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,14 @@ pub(crate) fn release(home: &Home, about: &Container, folder: &Folder, left: Lef
         failed.extend(shim::delete(folder).err());
     }
     failed.extend(release_networks(home, about, folder));
+    failed.extend(release_files(home, about, folder));
+    failed
+}
+
+/// What is mounted on the host for the container. Its processes are gone.
+pub(crate) fn release_files(home: &Home, about: &Container, folder: &Folder) -> Vec<Error> {
+    let mut failed = volume::release(home, about, folder);
+    failed.extend(root::unmount(home, about).err());
     failed
 }
 

@@ -15,6 +15,7 @@ use wharf_protocol::{Channel, ChannelError, Report, Request, Streams, file};
 
 use crate::container::Folder;
 use crate::error::{Error, Result};
+use crate::freezer;
 use crate::home::Home;
 
 /// The shim's file name.
@@ -172,6 +173,7 @@ pub(crate) struct Control {
 impl Control {
     /// Calls the shim of the container in `folder`; `None` if there is none.
     pub(crate) fn call(folder: &Folder) -> Result<Option<Control>> {
+        freezer::thaw_abandoned(folder)?;
         let channel = Channel::call(folder.path())?;
         Ok(channel.map(|channel| Control { channel }))
     }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::settle::{self, Left};
 use crate::shim::Shim;
-use crate::{cli, etc, netns, network, output, turn, volume};
+use crate::{cli, etc, netns, network, output, root, turn, volume};
 
 /// A container on its way.
 pub(crate) struct Start<'a> {
@@ -106,20 +106,27 @@ impl Start<'_> {
     /// Everything that must be there before the shim: the bundle, its files, the namespace, the networks' configurations.
     fn prepare(&self) -> Result<Account> {
         self.note_begin()?;
+        root::mount(self.home, self.about)?;
+        root::make_workdir(self.about)?;
         for attachment in &self.about.wish.attachments {
             let list = self.list(attachment)?;
             attach::keep(self.folder, &attachment.ifname, &list)?;
         }
         etc::prepare(self.folder)?;
-        volume::prepare(self.home, self.about)?;
+        let sources = volume::prepare(self.home, self.about, self.folder)?;
         let hostname = etc::hostname(self.about);
         let ground = Ground {
-            home: self.home,
             folder: self.folder,
             hostname: &hostname,
             rootfs: &self.about.wish.rootfs,
+            sources: &sources,
         };
         let account = bundle::write(self.about, &ground)?;
+        self.make_netns()?;
+        Ok(account)
+    }
+
+    fn make_netns(&self) -> Result<()> {
         match &self.about.netns {
             Some(path) if self.about.wish.mode == Mode::Joined && !netns::exists(path) => {
                 Err(Error::NoNamespace(
@@ -132,10 +139,9 @@ impl Start<'_> {
                 ))
             }
             Some(path) if self.about.owns_netns() && !netns::exists(path) => {
-                netns::create(self.home, path)?;
-                Ok(account)
+                netns::create(self.home, path)
             }
-            _ => Ok(account),
+            _ => Ok(()),
         }
     }
 

@@ -25,8 +25,8 @@ use crate::{cli, format, signals};
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// Where a controller keeps a container's files.
-fn group(about: &Container, controller: &str) -> PathBuf {
-    let own = format!("{}/{}", CGROUP_PARENT.trim_start_matches('/'), about.id);
+pub(crate) fn group(id: &str, controller: &str) -> PathBuf {
+    let own = format!("{}/{id}", CGROUP_PARENT.trim_start_matches('/'));
     match unified() {
         true => Path::new(ROOT).join(own),
         false => Path::new(ROOT).join(controller).join(own),
@@ -58,7 +58,7 @@ struct Sample {
 }
 
 fn sample(about: &Container, pid: i32) -> Sample {
-    let file = |controller: &str, name: &str| group(about, controller).join(name);
+    let file = |controller: &str, name: &str| group(about.id.as_str(), controller).join(name);
     let v2 = unified();
     let cpu = match v2 {
         true => keyed(&file("cpu", "cpu.stat"), "usage_usec").map(Duration::from_micros),
@@ -114,7 +114,7 @@ fn block(about: &Container, v2: bool) -> (u64, u64) {
     } else {
         "blkio.throttle.io_service_bytes"
     };
-    let text = fs::read_to_string(group(about, "blkio").join(name)).unwrap_or_default();
+    let text = fs::read_to_string(group(about.id.as_str(), "blkio").join(name)).unwrap_or_default();
     let sum = |of_v1: &str, of_v2: &str| {
         let counts = text.lines().filter_map(|line| match v2 {
             true => line
@@ -244,7 +244,7 @@ pub(crate) fn top(home: &Home, asked: &cli::Top) -> Result<()> {
     if folder.life()? != Life::Running {
         return Err(Error::NotRunning(about.name));
     }
-    let path = group(&about, "pids").join("cgroup.procs");
+    let path = group(about.id.as_str(), "pids").join("cgroup.procs");
     let pids = fs::read_to_string(&path).map_err(Error::file("read", path))?;
     let processes: Vec<Value> = pids.lines().filter_map(process).collect();
     if asked.json {

@@ -5,127 +5,122 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use wharf_protocol::{Health, Orders, Restart};
+use wharf_image::Defaults;
+use wharf_protocol::{Orders, Restart};
+use wharfline_spec::cni::PortMapping;
 
 use crate::cli;
 use crate::connection;
 use crate::container::{Limits, Names, Process, Wish};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::root::{self, Image};
-use crate::{limits, mounts, units};
+use crate::{health, limits, mounts, root, units};
 
 /// The definition that these options ask for.
-pub(crate) fn of(home: &Home, asked: cli::Container, detached: bool) -> Result<Wish> {
-    let image = root::find(&asked.image)?;
-    let restart = restart(&asked.restart)?;
-    if asked.rm && restart != Restart::No {
-        return Err(conflict(
-            "--rm",
-            "--restart: what is removed can't be started again",
-        ));
-    }
-    if asked.tty && detached && asked.rm && asked.command.is_empty() && image.command.is_empty() {
-        return Err(Error::NoCommand);
-    }
-    let orders = Orders {
-        restart,
-        health: health(&asked.health)?,
-        runtime: asked.runtime.map(|path| runtime(&path)).transpose()?,
-    };
-    let exposed = exposed(&image, &asked.connection.expose)?;
+pub(crate) fn of(home: &Home, asked: cli::Container) -> Result<Wish> {
+    let image = root::find(home, &asked.image)?;
+    let exposed = exposed(&image.defaults, &asked.connection.expose)?;
     let connected = connection::of(home, &asked.connection, &exposed)?;
-    let mounts = mounts::of(home, &asked.files, &image)?;
-    let limits = Limits {
-        read_only: asked.files.read_only,
-        cap_add: asked.limits.cap_add,
-        cap_drop: asked.limits.cap_drop,
-        devices: limits::devices(&asked.limits.device)?,
-        resources: limits::resources(&asked.limits.usage)?,
-    };
-    let process = process(
-        &asked.env,
-        &asked.env_file,
-        ProcessWish {
-            entrypoint: asked.entrypoint,
-            command: asked.command,
-            user: asked.user,
-            workdir: asked.workdir,
-            image: &image,
-        },
-    )?;
     Ok(Wish {
         remove: asked.rm,
-        image: asked.image,
-        rootfs: image.rootfs,
-        process: Process {
-            terminal: asked.tty,
-            interactive: asked.interactive,
-            stop_signal: stop_signal(&asked.stop_signal, image.stop_signal)?,
-            stop_timeout: asked.stop_timeout,
-            ..process
+        orders: orders(&asked, &image.defaults)?,
+        process: process(&asked, &image.defaults)?,
+        mounts: mounts::of(home, &asked.files, &image.defaults)?,
+        labels: labels(&image.defaults.labels, &asked.label),
+        names: names(home, &asked.connection)?,
+        limits: Limits {
+            read_only: asked.files.read_only,
+            devices: limits::devices(&asked.limits.device)?,
+            resources: limits::resources(&asked.limits.usage)?,
+            cap_add: asked.limits.cap_add,
+            cap_drop: asked.limits.cap_drop,
         },
+        image: asked.image,
+        image_id: image.id,
+        rootfs: image.folder.unwrap_or_default(),
         hostname: asked.hostname,
-        limits,
-        mounts,
         exposed,
-        labels: labels(&asked.label),
         mode: connected.mode,
         joined: connected.joined,
         attachments: connected.attachments,
-        names: names(home, &asked.connection)?,
-        orders,
     })
 }
 
-fn conflict(one: &'static str, other: &'static str) -> Error {
-    Error::Conflict { one, other }
+/// What the shim is to obey.
+fn orders(asked: &cli::Container, image: &Defaults) -> Result<Orders> {
+    let restart = restart(&asked.restart)?;
+    if asked.rm && restart != Restart::No {
+        return Err(Error::Conflict {
+            one: "--rm",
+            other: "--restart: what is removed can't be started again",
+        });
+    }
+    Ok(Orders {
+        restart,
+        health: health::of(&asked.health, image)?,
+        runtime: asked.runtime.as_deref().map(runtime).transpose()?,
+    })
 }
 
-struct ProcessWish<'a> {
-    entrypoint: Option<String>,
-    command: Vec<String>,
-    user: Option<String>,
-    workdir: Option<std::path::PathBuf>,
-    image: &'a Image,
-}
-
-/// Docker's rule: an entrypoint from the command line forgets the image's command; a command replaces the image's.
-fn process(env: &[String], files: &[std::path::PathBuf], wish: ProcessWish<'_>) -> Result<Process> {
-    let image = wish.image;
-    let (mut command, defaults) = match wish.entrypoint {
-        Some(entrypoint) if entrypoint.is_empty() => (Vec::new(), &[][..]),
-        Some(entrypoint) => (vec![entrypoint], &[][..]),
-        None => (image.entrypoint.clone(), image.command.as_slice()),
-    };
-    match wish.command.is_empty() {
-        true => command.extend_from_slice(defaults),
-        false => command.extend(wish.command),
-    }
-    if command.is_empty() {
-        return Err(Error::NoCommand);
-    }
-    let workdir = wish.workdir.or_else(|| image.workdir.clone());
+fn process(asked: &cli::Container, image: &Defaults) -> Result<Process> {
+    let (command, entrypoint_words) = command(asked, image)?;
+    let of_image = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let workdir = asked.workdir.clone();
+    let workdir = workdir.or_else(|| of_image(&image.working_dir).map(PathBuf::from));
     if let Some(relative) = workdir.as_ref().filter(|dir| !dir.is_absolute()) {
         return Err(Error::BadValue {
             given: relative.display().to_string(),
             rule: "is not absolute: a working directory begins with a slash",
         });
     }
-    let mut variables = image.env.clone();
-    for file in files {
-        variables.extend(env_file(file)?);
-    }
-    variables.extend(env.iter().filter_map(|given| variable(given)));
     Ok(Process {
         command,
-        env: without_repetition(variables),
-        user: wish.user.or_else(|| image.user.clone()),
+        entrypoint_words,
+        env: variables(asked, image)?,
+        user: asked.user.clone().or_else(|| of_image(&image.user)),
         workdir,
-        ..Process::default()
+        terminal: asked.tty,
+        interactive: asked.interactive,
+        stop_signal: stop_signal(asked.stop_signal.as_deref(), image)?,
+        stop_timeout: asked.stop_timeout,
     })
+}
+
+/// The words, and how many of them are the entrypoint. Docker's rule: an entrypoint from the command line forgets the
+/// image's command; a command replaces the image's.
+fn command(asked: &cli::Container, image: &Defaults) -> Result<(Vec<String>, usize)> {
+    let (mut command, defaults) = match &asked.entrypoint {
+        Some(entrypoint) if entrypoint.is_empty() => (Vec::new(), &[][..]),
+        Some(entrypoint) => (vec![entrypoint.clone()], &[][..]),
+        None => (image.entrypoint.clone(), image.cmd.as_slice()),
+    };
+    let entrypoint_words = command.len();
+    command.extend_from_slice(match asked.command.is_empty() {
+        true => defaults,
+        false => &asked.command,
+    });
+    match command.is_empty() {
+        true => Err(Error::NoCommand),
+        false => Ok((command, entrypoint_words)),
+    }
+}
+
+/// The image's, the files', then the options'.
+fn variables(asked: &cli::Container, image: &Defaults) -> Result<Vec<String>> {
+    let mut variables = image.env.clone();
+    for file in &asked.env_file {
+        variables.extend(env_file(file)?);
+    }
+    for given in &asked.env {
+        match variable(given) {
+            Some(variable) => variables.push(variable),
+            // A name without a value, here or in wharf's environment: the image's goes, too (Docker's rule).
+            None => variables.retain(|other| name_of(other) != given),
+        }
+    }
+    Ok(without_repetition(variables))
 }
 
 /// `NAME=value`, or a name alone for wharf's own value of it, if it has one.
@@ -140,13 +135,16 @@ pub(crate) fn variable(given: &str) -> Option<String> {
 
 /// The last word on a variable counts.
 pub(crate) fn without_repetition(variables: Vec<String>) -> Vec<String> {
-    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
     let mut kept: Vec<String> = Vec::new();
     for variable in variables {
-        kept.retain(|earlier| name(earlier) != name(&variable));
+        kept.retain(|earlier| name_of(earlier) != name_of(&variable));
         kept.push(variable);
     }
     kept
+}
+
+fn name_of(variable: &str) -> &str {
+    variable.split('=').next().unwrap_or_default()
 }
 
 fn env_file(path: &Path) -> Result<Vec<String>> {
@@ -156,12 +154,15 @@ fn env_file(path: &Path) -> Result<Vec<String>> {
     Ok(meant.filter_map(variable).collect())
 }
 
-fn labels(given: &[String]) -> BTreeMap<String, String> {
+fn labels(of_image: &BTreeMap<String, String>, given: &[String]) -> BTreeMap<String, String> {
     let pair = |label: &String| match label.split_once('=') {
         Some((key, value)) => (key.to_owned(), value.to_owned()),
         None => (label.clone(), String::new()),
     };
-    given.iter().map(pair).collect()
+    let of_image = of_image
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
+    of_image.chain(given.iter().map(pair)).collect()
 }
 
 /// The `--restart` option.
@@ -198,45 +199,26 @@ pub(crate) fn show_restart(policy: Restart) -> String {
     }
 }
 
-fn stop_signal(given: &str, of_image: Option<String>) -> Result<Option<String>> {
-    let chosen = match (given, of_image) {
-        ("SIGTERM", Some(other)) => other,
-        (given, _) => given.to_owned(),
-    };
-    units::signal(&chosen)?;
-    Ok(Some(chosen))
+fn stop_signal(given: Option<&str>, image: &Defaults) -> Result<Option<String>> {
+    let of_image = Some(image.stop_signal.as_str()).filter(|name| !name.is_empty());
+    let chosen = given.or(of_image).unwrap_or("SIGTERM");
+    units::signal(chosen)?;
+    Ok(Some(chosen.to_owned()))
 }
 
-fn health(asked: &cli::Health) -> Result<Option<Health>> {
-    let Some(command) = &asked.health_cmd else {
-        return Ok(None);
-    };
-    let milliseconds = |text: &str| -> Result<u64> {
-        let time = units::duration(text)?.as_millis();
-        Ok(u64::try_from(time).unwrap_or(u64::MAX))
-    };
-    let shell = ["/bin/sh", "-c", command];
-    Ok(Some(Health {
-        command: shell.map(str::to_owned).to_vec(),
-        // Less would be a busy loop of processes.
-        interval_ms: milliseconds(&asked.health_interval)?.max(10),
-        timeout_ms: milliseconds(&asked.health_timeout)?.max(10),
-        start_period_ms: milliseconds(&asked.health_start_period)?,
-        retries: asked.health_retries.max(1),
-    }))
-}
-
-fn runtime(path: &Path) -> Result<std::path::PathBuf> {
+fn runtime(path: &Path) -> Result<PathBuf> {
     path.canonicalize()
         .map_err(Error::file("find the OCI runtime", path))
 }
 
-fn exposed(image: &Image, more: &[String]) -> Result<Vec<String>> {
-    let mut all = image.exposed.clone();
-    for given in more {
+/// The image's ports and these, each alone: `8000-8001` is two.
+fn exposed(image: &Defaults, more: &[String]) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for given in image.exposed_ports.iter().chain(more) {
         let (port, protocol) = given.split_once('/').unwrap_or((given, "tcp"));
-        crate::ports::parse(&format!("{port}:{port}/{protocol}"))?;
-        all.push(format!("{port}/{protocol}"));
+        let ports = crate::ports::parse(&format!("{port}:{port}/{protocol}"))?;
+        let one = |port: &PortMapping| format!("{}/{protocol}", port.container_port);
+        all.extend(ports.iter().map(one));
     }
     all.sort();
     all.dedup();
@@ -269,48 +251,58 @@ fn names(home: &Home, asked: &cli::Connection) -> Result<Names> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    fn image() -> Image {
-        Image {
+    fn image() -> Defaults {
+        Defaults {
             entrypoint: vec!["/entry".to_owned()],
-            command: vec!["default".to_owned()],
+            cmd: vec!["default".to_owned()],
             env: vec!["A=1".to_owned(), "B=2".to_owned()],
-            ..Image::default()
+            ..Defaults::default()
         }
     }
 
-    fn command(entrypoint: Option<&str>, words: &[&str]) -> Vec<String> {
-        let wish = ProcessWish {
-            entrypoint: entrypoint.map(str::to_owned),
-            command: words.iter().map(|&word| word.to_owned()).collect(),
-            user: None,
-            workdir: None,
-            image: &image(),
-        };
-        process(&[], &[], wish).expect("a process").command
+    fn asked(words: &[&str]) -> cli::Container {
+        let words = [&["wharf", "run"], words].concat();
+        match cli::Cli::try_parse_from(words).expect("options").command {
+            cli::Command::Run(run) => run.container,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn entrypoint_and_command_combine_as_with_docker() {
-        assert_eq!(command(None, &[]), ["/entry", "default"]);
-        assert_eq!(command(None, &["x"]), ["/entry", "x"]);
-        assert_eq!(command(Some("/other"), &[]), ["/other"]);
-        assert_eq!(command(Some("/other"), &["x"]), ["/other", "x"]);
-        assert_eq!(command(Some(""), &["x"]), ["x"]);
+        let made = |words: &[&str]| super::command(&asked(words), &image()).expect("a command");
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|&word| word.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(made(&["i"]), (words(&["/entry", "default"]), 1));
+        assert_eq!(made(&["i", "x"]), (words(&["/entry", "x"]), 1));
+        assert_eq!(made(&["--entrypoint", "/o", "i"]), (words(&["/o"]), 1));
+        assert_eq!(
+            made(&["--entrypoint", "/o", "i", "x"]),
+            (words(&["/o", "x"]), 1)
+        );
+        assert_eq!(made(&["--entrypoint", "", "i", "x"]), (words(&["x"]), 0));
+        let nothing = super::command(&asked(&["--entrypoint", "", "i"]), &image());
+        assert!(matches!(nothing, Err(Error::NoCommand)));
     }
 
     #[test]
     fn the_last_value_of_a_variable_counts() {
-        let wish = ProcessWish {
-            entrypoint: None,
-            command: Vec::new(),
-            user: None,
-            workdir: None,
-            image: &image(),
+        let made = |words: &[&str]| variables(&asked(words), &image()).expect("variables");
+        assert_eq!(made(&["-e", "A=3", "i"]), ["B=2", "A=3"]);
+        let unset = Defaults {
+            env: vec!["WHARF_TEST_HAS_NO_SUCH_VARIABLE=1".to_owned()],
+            ..image()
         };
-        let made = process(&["A=3".to_owned()], &[], wish).expect("a process");
-        assert_eq!(made.env, ["B=2", "A=3"]);
+        let asked = asked(&["-e", "WHARF_TEST_HAS_NO_SUCH_VARIABLE", "i"]);
+        assert!(variables(&asked, &unset).expect("variables").is_empty());
     }
 
     #[test]

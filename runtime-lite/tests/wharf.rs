@@ -2,17 +2,27 @@
 //! One binary, so that it can run in the emulated machine as well. Run ./build first.
 //! No test may touch the machine's own namespaces.
 
+#[path = "suite/images.rs"]
+mod images;
+#[path = "suite/keeper.rs"]
+mod keeper;
 #[path = "suite/support.rs"]
 mod support;
 
+#[path = "suite/commit.rs"]
+mod commit;
 #[path = "suite/connect.rs"]
 mod connect;
 #[path = "suite/crash.rs"]
 mod crash;
 #[path = "suite/doctor.rs"]
 mod doctor;
+#[path = "suite/drivers.rs"]
+mod drivers;
 #[path = "suite/escape.rs"]
 mod escape;
+#[path = "suite/from_image.rs"]
+mod from_image;
 #[path = "suite/gc.rs"]
 mod gc;
 #[path = "suite/image.rs"]

@@ -42,6 +42,9 @@ pub struct Defaults {
     /// The signal that stops it, by name or number; empty for SIGTERM.
     #[serde(deserialize_with = "or_default")]
     pub stop_signal: String,
+    /// What runs a health check's line; empty for `/bin/sh -c` (Docker's own key).
+    #[serde(deserialize_with = "or_default")]
+    pub shell: Vec<String>,
     /// How to tell whether it is well.
     pub healthcheck: Option<Healthcheck>,
 }
@@ -79,6 +82,7 @@ pub(crate) struct Config {
     pub(crate) layers: Vec<Digest>,
     /// When the image was made, as it says (RFC 3339).
     pub(crate) created: Option<String>,
+    pub(crate) author: Option<String>,
     /// For which processor, in Go's words.
     pub(crate) architecture: String,
     pub(crate) defaults: Defaults,
@@ -88,6 +92,8 @@ pub(crate) struct Config {
 struct Document {
     #[serde(default)]
     created: Option<String>,
+    #[serde(default)]
+    author: Option<String>,
     #[serde(default)]
     architecture: String,
     #[serde(default)]
@@ -127,6 +133,7 @@ impl Config {
             bytes,
             layers: document.rootfs.diff_ids,
             created: document.created,
+            author: document.author,
             architecture: document.architecture,
             defaults: document.config,
         })

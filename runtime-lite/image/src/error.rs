@@ -100,6 +100,16 @@ pub enum Error {
         /// The containers' ids.
         containers: Vec<String>,
     },
+    /// No overlay can be mounted there, whatever the image.
+    #[error("mount the image's layers at {}: {why}", target.display())]
+    NoOverlay {
+        /// Where.
+        target: PathBuf,
+        /// What is missing.
+        why: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// A container that was not made from an image.
     #[error("container {0} was not made from an image")]
     NoRoot(String),

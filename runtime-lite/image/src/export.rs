@@ -77,39 +77,9 @@ pub fn export_to(store: &Store, wanted: &str, path: &Path) -> Result<Image> {
 /// Everything but the layers, in the order of writing.
 fn documents(folders: &[PathBuf], name: &Name, config: &Config) -> Result<Vec<(String, Vec<u8>)>> {
     let id = config.id();
-    let layers = config.layers.iter().zip(folders).map(|(layer, folder)| {
-        let record = record_of(folder)?;
-        let kind = "application/vnd.oci.image.layer.v1.tar";
-        Ok(json!({"mediaType": kind, "digest": layer, "size": record.archive_bytes}))
-    });
-    let layers: Vec<Value> = layers.collect::<Result<_>>()?;
-    let manifest = text(&json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": id,
-            "size": config.bytes.len(),
-        },
-        "layers": layers,
-    }));
+    let manifest = manifest(folders, config)?;
     let digest = Digest::of(&manifest);
-    let platform = if config.architecture.is_empty() {
-        architecture()
-    } else {
-        &config.architecture
-    };
-    let index = text(&json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [{
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": digest,
-            "size": manifest.len(),
-            "annotations": {"org.opencontainers.image.ref.name": name},
-            "platform": {"architecture": platform, "os": "linux"},
-        }],
-    }));
+    let index = index((&digest, manifest.len()), name, config);
     let blobs: Vec<String> = config.layers.iter().map(blob).collect();
     let docker = text(&json!([{"Config": blob(&id), "RepoTags": [name], "Layers": blobs}]));
     Ok(vec![
@@ -122,6 +92,45 @@ fn documents(folders: &[PathBuf], name: &Name, config: &Config) -> Result<Vec<(S
             text(&json!({"imageLayoutVersion": "1.0.0"})),
         ),
     ])
+}
+
+/// OCI's image manifest (image-spec, manifest.md).
+fn manifest(folders: &[PathBuf], config: &Config) -> Result<Vec<u8>> {
+    let layers = config.layers.iter().zip(folders).map(|(layer, folder)| {
+        let record = record_of(folder)?;
+        let kind = "application/vnd.oci.image.layer.v1.tar";
+        Ok(json!({"mediaType": kind, "digest": layer, "size": record.archive_bytes}))
+    });
+    let layers: Vec<Value> = layers.collect::<Result<_>>()?;
+    Ok(text(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": config.id(),
+            "size": config.bytes.len(),
+        },
+        "layers": layers,
+    })))
+}
+
+/// OCI's index of one image (image-spec, image-index.md).
+fn index((digest, length): (&Digest, usize), name: &Name, config: &Config) -> Vec<u8> {
+    let platform = match config.architecture.as_str() {
+        "" => architecture(),
+        known => known,
+    };
+    text(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest,
+            "size": length,
+            "annotations": {"org.opencontainers.image.ref.name": name},
+            "platform": {"architecture": platform, "os": "linux"},
+        }],
+    }))
 }
 
 fn blob(digest: &Digest) -> String {

@@ -2,6 +2,7 @@
 //! `wharf image`, `wharf commit` and `wharf run` call it; docs/images.md tells how it looks from outside.
 //! It must never write outside the store's folders but where its caller says, whatever is in an archive.
 
+mod change;
 mod commit;
 mod config;
 #[doc(hidden)]
@@ -23,7 +24,8 @@ mod stream;
 mod tar;
 mod volume;
 
-pub use commit::{Committed, commit};
+pub use change::Change;
+pub use commit::{Committed, Packed, Words};
 pub use config::{Defaults, Healthcheck};
 pub use digest::Digest;
 pub use error::{Error, Result};
@@ -34,4 +36,4 @@ pub use name::Name;
 pub use progress::Progress;
 pub use root::Root;
 pub use store::{Freed, Image, Store};
-pub use volume::fill;
+pub use volume::{fill, make_filled};

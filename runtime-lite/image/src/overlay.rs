@@ -27,6 +27,9 @@ const OPTIONS: [(&str, &str); 3] = [
     ("redirect_dir", "nofollow"),
 ];
 
+/// OVERLAYFS_SUPER_MAGIC, include/uapi/linux/magic.h.
+const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+
 /// What an overlay is made of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layers<'a> {
@@ -42,7 +45,31 @@ pub(crate) fn mount(layers: &Layers<'_>, target: &Path) -> Result<()> {
         Err(Errno::INVAL | Errno::NOSYS) => by_page(layers, target),
         other => other,
     };
-    mounted.map_err(Error::file("mount the image's layers at", target))
+    mounted.map_err(|errno| match unusable(layers.upper, errno) {
+        Some(why) => Error::NoOverlay {
+            target: target.to_owned(),
+            why,
+            source: errno.into(),
+        },
+        None => Error::file("mount the image's layers at", target)(errno),
+    })
+}
+
+/// Why there can be no overlay here at all, if that is the reason.
+fn unusable(upper: &Path, errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::NODEV => Some("the kernel has no overlayfs (CONFIG_OVERLAY_FS, or its module)"),
+        Errno::PERM => Some("overlayfs may not be mounted here"),
+        Errno::INVAL => match rustix::fs::statfs(upper) {
+            Ok(about) if about.f_type == OVERLAYFS => {
+                Some("the folder is on overlayfs itself: put wharf's state on a disk or on tmpfs")
+            }
+            _ => Some(
+                "its filesystem can't take an overlay's changes (it needs d_type and trusted.* attributes)",
+            ),
+        },
+        _ => None,
+    }
 }
 
 /// By fsopen(2) and its kin: any number of layers, up to the kernel's 500.
@@ -191,15 +218,10 @@ mod tests {
                 (count - 1).to_string()
             );
             let listed = fs::read_dir(at("rootfs")).expect("listed");
-            let names = listed.map(|entry| {
-                entry
-                    .expect("an entry")
-                    .file_name()
-                    .into_string()
-                    .expect("text")
-            });
-            let mut names: Vec<String> = names.collect();
-            names.sort();
+            let names = listed.map(|entry| entry.expect("an entry").file_name());
+            let names = names
+                .map(|name| name.into_string().expect("text"))
+                .collect();
             unmount(&at("rootfs")).expect("unmounted");
             assert!(!is_mounted(&at("rootfs")).expect("known"));
             names

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,12 @@ impl Root {
         Ok(roots)
     }
 
+    /// Where the root of `container` is mounted, made or not.
+    #[must_use]
+    pub fn mountpoint_of(store: &Store, container: &str) -> PathBuf {
+        store.roots().join(container).join("rootfs")
+    }
+
     fn at(folder: PathBuf, record: Record) -> Root {
         let lowers = record.layers.iter().map(|layer| layer.join("fs"));
         Root {
@@ -118,6 +124,12 @@ impl Root {
         }
         let path = self.folder.join("root.json");
         fs::write(&path, to_json(&self.record)?).map_err(Error::file("write", &path))
+    }
+
+    /// The folder that holds it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The container's id.
@@ -158,6 +170,14 @@ impl Root {
     #[must_use]
     pub fn mountpoint(&self) -> PathBuf {
         self.folder.join("rootfs")
+    }
+
+    /// Whether it is mounted.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn is_mounted(&self) -> Result<bool> {
+        overlay::is_mounted(&self.mountpoint())
     }
 
     /// Mounts it, if it is not mounted, and returns where.

@@ -46,6 +46,8 @@ pub struct Image {
     pub defaults: Defaults,
     /// When it was made, as it says itself (RFC 3339).
     pub created: Option<String>,
+    /// Who made it, as it says itself.
+    pub author: Option<String>,
     /// For which processor, in Go's words: `amd64`.
     pub architecture: String,
     /// The lengths of all files of its layers, in bytes; layers that it shares with others are counted.
@@ -107,6 +109,14 @@ impl Store {
         self.image(self.meant(wanted)?)
     }
 
+    /// Whether any name means the image.
+    ///
+    /// # Errors
+    /// A file of the store can't be read.
+    pub fn has_name(&self, image: &Digest) -> Result<bool> {
+        Ok(self.named()?.iter().any(|named| named.image == *image))
+    }
+
     pub(crate) fn meant(&self, wanted: &str) -> Result<Named> {
         let all = self.named()?;
         let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
@@ -163,6 +173,7 @@ impl Store {
             layers: config.layers,
             defaults: config.defaults,
             created: config.created,
+            author: config.author,
             architecture: config.architecture,
             bytes,
         })

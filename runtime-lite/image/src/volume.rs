@@ -7,7 +7,8 @@ use std::io::{BufReader, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::layer::{Tree, Unpacker, Whiteouts, pack};
@@ -45,6 +46,27 @@ pub fn fill(store: &Store, rootfs: &Path, path: &str, volume: &Path) -> Result<b
     let unpacker = Unpacker::new(Tree::open(volume)?, workspace.path(), Limits::default())?;
     copy(from, unpacker)?;
     Ok(true)
+}
+
+/// Makes the folder `volume`, which is not there and of which the parent is, with what `rootfs` has at `path`. It
+/// appears whole or not at all; if somebody else was quicker, theirs is filled while it is empty.
+///
+/// # Errors
+/// As with [`fill`].
+pub fn make_filled(store: &Store, rootfs: &Path, path: &str, volume: &Path) -> Result<()> {
+    let workspace = Workspace::create(store)?;
+    let draft = workspace.path().join("volume");
+    fs::create_dir(&draft).map_err(Error::file("create", &draft))?;
+    fill(store, rootfs, path, &draft)?;
+    match renameat_with(CWD, &draft, CWD, volume, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Another filesystem, or one that knows no such rename.
+        Err(Errno::EXIST | Errno::XDEV | Errno::INVAL) => {
+            fs::create_dir_all(volume).map_err(Error::file("create", volume))?;
+            fill(store, rootfs, path, volume).map(drop)
+        }
+        Err(errno) => Err(Error::file("create", volume)(errno)),
+    }
 }
 
 /// Packs on a thread what this one unpacks.

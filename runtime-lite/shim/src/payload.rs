@@ -3,7 +3,9 @@
 //! It must leave nothing of the shim behind in the new program: no blocked signal, no ignored SIGPIPE.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -130,6 +132,7 @@ impl Executor for Payload {
             .thread_set_mask()
             .map_err(|errno| ExecutorError::Other(format!("unblock signals: {errno}")))?;
         forget_ignored_signals();
+        make_null_writable();
         set_terminal_size(spec);
         if let Some(confinement) = &self.confinement
             && let Err(cause) = confinement.apply()
@@ -159,6 +162,25 @@ fn forget_ignored_signals() {
             // One that can't be caught can't be ignored either.
             let _ = flag::register(number, Arc::clone(&caught));
         }
+    }
+}
+
+/// libcontainer puts the container's /dev/null in the place of the host's among stdin, stdout and stderr, but opens it for
+/// reading only: what writes to it would fail with EBADF.
+fn make_null_writable() {
+    let Ok(null) = File::options().read(true).write(true).open("/dev/null") else {
+        return;
+    };
+    let is_null = |end: BorrowedFd<'_>| {
+        let (end, null) = (rustix::fs::fstat(end), rustix::fs::fstat(&null));
+        matches!((end, null), (Ok(end), Ok(null)) if end.st_rdev == null.st_rdev && end.st_rdev != 0)
+    };
+    // What can't be replaced stays as libcontainer left it.
+    if is_null(io::stdout().as_fd()) {
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+    if is_null(io::stderr().as_fd()) {
+        let _ = rustix::stdio::dup2_stderr(&null);
     }
 }
 

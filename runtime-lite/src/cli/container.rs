@@ -50,14 +50,9 @@ pub(crate) struct Container {
         default_value = "no"
     )]
     pub(crate) restart: String,
-    /// The signal that asks the container to end.
-    #[arg(
-        long,
-        value_name = "SIGNAL",
-        default_value = "SIGTERM",
-        hide_default_value = true
-    )]
-    pub(crate) stop_signal: String,
+    /// The signal that asks the container to end [default: the image's, else SIGTERM].
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
     /// How long it then has, before it is killed [default: 10].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) stop_timeout: Option<u64>,
@@ -72,7 +67,8 @@ pub(crate) struct Container {
     pub(crate) limits: Limits,
     #[command(flatten, next_help_heading = "Health")]
     pub(crate) health: Health,
-    /// A folder with the container's root filesystem; what the container writes is written there.
+    /// An image of `wharf image ls`, by name or id; or a folder with a root filesystem, which begins with / or ./ or ../ and
+    /// in which the container writes.
     pub(crate) image: String,
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -116,9 +112,14 @@ pub(crate) struct Files {
     #[arg(long)]
     pub(crate) read_only: bool,
     /// Mount a folder or file of the host's, or a volume; can be repeated.
-    #[arg(short, long, value_name = "[SOURCE:]TARGET[:ro|rro]")]
+    #[arg(short, long, value_name = "[SOURCE:]TARGET[:ro|rro|nocopy]")]
     pub(crate) volume: Vec<String>,
-    /// The same in words: type=bind (or volume, tmpfs),source=..,target=.. and perhaps readonly; can be repeated.
+    /// Who keeps the new volumes of -v, by Docker's volume protocol; `local` is a folder of wharf's
+    /// [default: $WHARF_VOLUME_DRIVER, else local].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) volume_driver: Option<String>,
+    /// The same in words: type=bind (or volume, tmpfs),source=..,target=.. and perhaps readonly, volume-nocopy,
+    /// volume-driver=.., volume-opt=KEY=VALUE; can be repeated.
     #[arg(long, value_name = "KEY=VALUE,..")]
     pub(crate) mount: Vec<String>,
     /// Mount memory; can be repeated.
@@ -163,51 +164,49 @@ pub(crate) struct Usage {
 }
 
 /// How a container is asked whether it is well.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Health {
-    /// A command that /bin/sh runs in the container; 0 is well.
+    /// A command that /bin/sh runs in the container; 0 is well [default: the image's].
     #[arg(long, value_name = "COMMAND")]
     pub(crate) health_cmd: Option<String>,
-    /// From one probe to the next.
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value = "30s",
-        requires = "health_cmd"
-    )]
-    pub(crate) health_interval: String,
-    /// How long a probe may take.
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value = "30s",
-        requires = "health_cmd"
-    )]
-    pub(crate) health_timeout: String,
-    /// How long failures don't count after the start.
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value = "0s",
-        requires = "health_cmd"
-    )]
-    pub(crate) health_start_period: String,
-    /// So many failures in a row make it unhealthy.
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        default_value_t = 3,
-        requires = "health_cmd"
-    )]
-    pub(crate) health_retries: u32,
+    /// From one probe to the next [default: the image's, else 30s].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_interval: Option<String>,
+    /// How long a probe may take [default: the image's, else 30s].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_timeout: Option<String>,
+    /// How long failures don't count after the start [default: the image's, else 0s].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_start_period: Option<String>,
+    /// So many failures in a row make it unhealthy [default: the image's, else 3].
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) health_retries: Option<u32>,
+    /// Don't ask, whatever the image says.
+    #[arg(long, conflicts_with = "health_cmd")]
+    pub(crate) no_healthcheck: bool,
+}
+
+impl Health {
+    /// Whether nothing is asked for.
+    pub(crate) fn is_bare(&self) -> bool {
+        let times = [
+            &self.health_interval,
+            &self.health_timeout,
+            &self.health_start_period,
+        ];
+        times.iter().all(|time| time.is_none())
+            && self.health_retries.is_none()
+            && self.health_cmd.is_none()
+    }
 }
 
 /// `wharf run`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    wharf run --rm ./rootfs echo hello\n  \
-    wharf run -it --network none ./rootfs sh\n  \
-    wharf run -d --network web --name www -p 127.0.0.1:8080:80 ./rootfs httpd -f -h /www\n\n\
+    wharf run --rm busybox echo hello\n  \
+    wharf run -it --network none --entrypoint sh team/app:1\n  \
+    wharf run -d --network web --name www -p 127.0.0.1:8080:80 -v pages:/www busybox httpd -f -h /www\n  \
+    wharf run --rm ./rootfs echo hello\n\n\
     The exit status is the command's; 128 plus the signal's number if a signal ended it; 127 if there is no\n\
     such command, 126 if it can't be executed, 125 if wharf failed.")]
 pub(crate) struct Run {
@@ -315,6 +314,35 @@ pub(crate) struct Attach {
     #[arg(long)]
     pub(crate) no_stdin: bool,
     pub(crate) container: String,
+}
+
+/// `wharf commit`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+    The image is the container's with one layer more: what was written, but not what is in volumes. Variables, command,\n\
+    user, folder, labels and ports of the container's command line are the new image's; --change has the last word:\n\
+    CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR, as in a Dockerfile.\n\n\
+    Examples:\n  \
+    wharf commit www team/www:2\n  \
+    wharf commit -a 'Ada <ada@example.org>' -m 'with our pages' -c 'CMD [\"httpd\", \"-f\"]' -c 'EXPOSE 80' www team/www:2")]
+pub(crate) struct Commit {
+    /// An instruction that changes what containers of the image get; can be repeated.
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// Who made it.
+    #[arg(short, long)]
+    pub(crate) author: Option<String>,
+    /// What was done.
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+    /// Hold the container still while its files are read.
+    #[arg(short, long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set,
+        num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) pause: bool,
+    pub(crate) container: String,
+    /// The image's name.
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) image: String,
 }
 
 /// `wharf update`.

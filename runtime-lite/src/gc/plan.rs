@@ -2,14 +2,17 @@
 //! `gc` makes one, prints it for `--dry-run`, else carries it out.
 //! It must never touch the host.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use wharf_image::Root;
 use wharfline_cni::client::Attach;
 use wharfline_spec::cni::{Attachment, ConfList, Version};
 
 use super::evidence::{CachedBy, Evidence, Key, Verdict};
 use super::survey::{Source, Survey};
+use crate::container::Folder;
 
 /// The key of [`dated`], in milliseconds since 1970.
 const AS_OF: &str = "wharfline.dev/as-of";
@@ -184,9 +187,23 @@ fn removals(survey: &Survey) -> impl Iterator<Item = (&'static str, String)> {
     let images = survey.temporaries.iter();
     let images = images.map(|path| format!("{}: it was never finished", path.display()));
     let strays = survey.stray_netns.iter().chain(&survey.stray_names);
+    let roots = survey.stray_roots.iter().map(|root| root.folder());
+    let strays = strays.map(PathBuf::as_path).chain(roots);
     let strays = strays.map(|path| format!("{}: its container is gone", path.display()));
     let files = drafts.chain(images).chain(strays);
-    dead.chain(files.map(|what| ("remove", what)))
+    let resting = survey.resting_roots.iter().map(|(about, _)| {
+        let path = about.wish.rootfs.display();
+        (
+            "unmount",
+            format!("{path}: its container {} rests", about.name),
+        )
+    });
+    let frozen = survey.frozen.iter().map(|(about, _)| {
+        let what = format!("container {}: a killed commit left it paused", about.name);
+        ("thaw", what)
+    });
+    let files = files.map(|what| ("remove", what));
+    dead.chain(files).chain(resting).chain(frozen)
 }
 
 /// What the plugins are sent.
@@ -203,18 +220,23 @@ fn sendings(plan: &Plan) -> impl Iterator<Item = (&'static str, String)> {
     orphans.chain(collections)
 }
 
+/// What is removed or unmounted, by path.
+fn files(survey: &Survey) -> Vec<&Path> {
+    let strays = survey.stray_netns.iter().chain(&survey.stray_names);
+    let strays = strays.chain(&survey.temporaries).map(PathBuf::as_path);
+    let roots = survey.stray_roots.iter().map(Root::folder);
+    let resting = survey.resting_roots.iter();
+    let resting = resting.map(|(about, _)| about.wish.rootfs.as_path());
+    let drafts = survey.drafts.iter().map(Folder::path);
+    strays.chain(roots).chain(resting).chain(drafts).collect()
+}
+
 /// The whole plan, for scripts.
 pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[String]) -> Value {
     let dead = survey
         .dead
         .iter()
         .map(|(about, _)| json!({"container": about.id, "name": about.name}));
-    let strays = survey.stray_netns.iter().chain(&survey.stray_names);
-    let strays = strays.chain(&survey.temporaries);
-    let drafts = survey
-        .drafts
-        .iter()
-        .map(|folder| folder.path().to_path_buf());
     let attachment = |key: &Key| {
         json!({
             "network": key.network, "container": key.container, "interface": key.ifname,
@@ -237,7 +259,8 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
     json!({
         "dryRun": dry_run,
         "containers": dead.collect::<Vec<_>>(),
-        "files": strays.cloned().chain(drafts).collect::<Vec<_>>(),
+        "paused": survey.frozen.iter().map(|(about, _)| &about.id).collect::<Vec<_>>(),
+        "files": files(survey),
         "detach": plan.orphans.iter().map(orphan).collect::<Vec<_>>(),
         "collect": plan.collections.iter().map(collection).collect::<Vec<_>>(),
         "kept": plan.kept.iter().map(kept).collect::<Vec<_>>(),

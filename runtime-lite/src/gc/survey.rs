@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use wharf_image::{Root, Store};
 use wharfline_cni::client::{CachedAttachment, Client};
 use wharfline_spec::cni::ConfList;
 use wharfline_spec::{ContainerId, IfName, NetworkName};
@@ -19,7 +20,7 @@ use crate::container::life::Life;
 use crate::container::{self, Container, Folder};
 use crate::error::{Error, Result};
 use crate::home::{Home, NETNS_PREFIX, boot_id};
-use crate::network;
+use crate::{freezer, network};
 
 /// What there is.
 #[derive(Debug)]
@@ -34,6 +35,11 @@ pub(super) struct Survey {
     /// Mounts and names whose container is gone.
     pub(super) stray_netns: Vec<PathBuf>,
     pub(super) stray_names: Vec<PathBuf>,
+    /// Roots over images whose container is gone, and mounted ones whose container rests.
+    pub(super) stray_roots: Vec<Root>,
+    pub(super) resting_roots: Vec<(Container, Folder)>,
+    /// Containers that a killed commit left standing still.
+    pub(super) frozen: Vec<(Container, Folder)>,
     /// What killed imports of images left.
     pub(super) temporaries: Vec<PathBuf>,
     /// Every network that has a configuration somewhere: wharf's, the configuration folder's, then the caches'.
@@ -57,7 +63,11 @@ pub(super) fn survey(home: &Home) -> Result<Survey> {
         drafts: Vec::new(),
         stray_netns: Vec::new(),
         stray_names: Vec::new(),
-        temporaries: wharf_image::Store::new(home.lib()).leftovers()?,
+        // Before the containers: a root is made after its container's folder, and removed before it.
+        stray_roots: Root::all(&Store::new(home.lib()))?,
+        resting_roots: Vec::new(),
+        frozen: Vec::new(),
+        temporaries: Store::new(home.lib()).leftovers()?,
         networks: BTreeMap::new(),
         complaints: Vec::new(),
     };
@@ -84,10 +94,17 @@ pub(super) fn survey(home: &Home) -> Result<Survey> {
 impl Survey {
     fn containers(&mut self, home: &Home) -> Result<()> {
         let (named, drafts) = container::folders(home)?;
+        let is_of = |root: &Root, folder: &Folder| {
+            let name = folder.path().file_name().unwrap_or_default();
+            name.to_string_lossy().ends_with(root.id())
+        };
+        let folders = || named.iter().chain(&drafts);
+        self.stray_roots
+            .retain(|root| !folders().any(|folder| is_of(root, folder)));
         let boot = boot_id()?;
         for folder in named {
             match folder.container() {
-                Ok(about) => self.container(about, folder, &boot)?,
+                Ok(about) => self.container(home, (about, folder), &boot)?,
                 Err(_) if !folder.path().exists() => {}
                 Err(error) => self.complaints.push(error.chain()),
             }
@@ -101,10 +118,18 @@ impl Survey {
         Ok(())
     }
 
-    fn container(&mut self, about: Container, folder: Folder, boot: &str) -> Result<()> {
+    fn container(
+        &mut self,
+        home: &Home,
+        (about, folder): (Container, Folder),
+        boot: &str,
+    ) -> Result<()> {
         let life = folder.life()?;
         let dead = life == Life::Dead || (!folder.kept() && about.boot_id != boot);
         if life.at_rest() {
+            if crate::root::is_mounted(home, &about)? {
+                self.resting_roots.push((about.clone(), folder));
+            }
             return self.resting(about);
         }
         for made in &about.wish.attachments {
@@ -120,8 +145,10 @@ impl Survey {
             };
             self.attachments.add(key, verdict).owned = true;
         }
-        if dead {
-            self.dead.push((about, folder));
+        match dead {
+            true => self.dead.push((about, folder)),
+            false if freezer::is_abandoned(&folder) => self.frozen.push((about, folder)),
+            false => {}
         }
         Ok(())
     }

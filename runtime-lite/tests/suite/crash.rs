@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use wharfline_testkit::{Process, World, wait_for};
 
 use crate::support::{Host, ROOTFS};
@@ -97,31 +98,117 @@ const TRACED_SHIM: &str = "/var/lib/rootfs/traced-shim";
 
 #[test]
 fn wharf_killed_at_any_system_call_leaves_what_gc_cleans() {
-    killed_everywhere(Victim::Wharf);
+    killed_everywhere(Victim::Wharf, ROOTFS);
 }
 
 #[test]
 fn a_shim_killed_at_any_system_call_leaves_what_gc_cleans() {
-    killed_everywhere(Victim::Shim);
+    killed_everywhere(Victim::Shim, ROOTFS);
 }
 
 #[test]
 fn a_start_killed_at_any_system_call_leaves_what_rm_and_gc_clean() {
-    killed_everywhere(Victim::Starter);
+    killed_everywhere(Victim::Starter, ROOTFS);
 }
 
-fn killed_everywhere(victim: Victim) {
+/// An image with a volume: its root is mounted, its volume filled.
+const IMAGE: &str = "killed:1";
+
+#[test]
+fn a_run_of_an_image_killed_at_any_system_call_leaves_what_gc_cleans() {
+    killed_everywhere(Victim::Wharf, IMAGE);
+}
+
+#[test]
+fn a_shim_of_an_image_killed_at_any_system_call_leaves_what_gc_cleans() {
+    killed_everywhere(Victim::Shim, IMAGE);
+}
+
+#[test]
+fn a_start_of_an_image_killed_at_any_system_call_leaves_what_rm_and_gc_clean() {
+    killed_everywhere(Victim::Starter, IMAGE);
+}
+
+#[test]
+fn a_run_with_a_drivers_volume_killed_at_any_system_call_leaves_no_mount_counted() {
+    killed_with_driver(Victim::Wharf);
+}
+
+#[test]
+fn a_start_with_a_drivers_volume_killed_at_any_system_call_leaves_no_mount_counted() {
+    killed_with_driver(Victim::Starter);
+}
+
+/// The image's volume is a driver's: mounted, filled, unmounted and removed.
+fn killed_with_driver(victim: Victim) {
     let host = Host::new();
+    let keeper = crate::keeper::Keeper::named(&host, DRIVER);
+    crate::images::import(&host, IMAGE, json!({"Volumes": {"/data": {}}}));
+    network(&host);
+    let case = Case {
+        victim,
+        image: IMAGE,
+        driver: Some(DRIVER),
+    };
+    traced(&host, case, &format!("-o {TRACE}"));
+    host.wharf(&["wait", "stays"]);
+    host.wharf(&["rm", "-f", "-v", "stays"]);
+    let calls = calls(&host);
+    for (name, nth) in calls.iter().step_by(STRIDE) {
+        let strike = format!("-o /dev/null -e inject={name}:signal=KILL:when={nth}");
+        traced(&host, case, &strike);
+        let what = format!("{victim:?} killed at {name} number {nth} to be cleaned up after");
+        wait_for(&what, Duration::from_secs(10), || {
+            host.wharf(&["rm", "-f", "-v", "stays"]);
+            let collected = host.wharf(&["gc"]);
+            let left = host.wharf(&["ps", "-a"]).stdout;
+            match (keeper.mounted(), left.lines().count()) {
+                (0, 1) => Ok(()),
+                (count, _) => Err(format!("{count} mounts, {left}, {collected:?}")),
+            }
+        });
+    }
+}
+
+const DRIVER: &str = "keep";
+
+/// What is killed, and what it runs.
+#[derive(Debug, Clone, Copy)]
+struct Case<'a> {
+    victim: Victim,
+    image: &'a str,
+    /// Who keeps its new volumes.
+    driver: Option<&'a str>,
+}
+
+fn killed_everywhere(victim: Victim, image: &str) {
+    let host = Host::new();
+    let case = Case {
+        victim,
+        image,
+        driver: None,
+    };
+    crate::images::import(&host, IMAGE, json!({"Volumes": {"/data": {}}}));
     let before = {
         network(&host);
-        host.leave("stays", &["--network", "none"], &["true"]);
+        let words = [
+            "run",
+            "-d",
+            "--name",
+            "stays",
+            "--network",
+            "none",
+            image,
+            "true",
+        ];
+        host.wharf(&words).ok();
         host.wharf(&["wait", "stays"]).ok();
-        host.wharf(&["rm", "stays"]).ok();
+        host.wharf(&["rm", "-v", "stays"]).ok();
         host.world()
     };
-    traced(&host, victim, &format!("-o {TRACE}"));
+    traced(&host, case, &format!("-o {TRACE}"));
     host.wharf(&["wait", "stays"]);
-    host.wharf(&["rm", "-f", "stays"]);
+    host.wharf(&["rm", "-f", "-v", "stays"]);
     let calls = calls(&host);
     assert!(
         calls.len() > 100,
@@ -130,11 +217,11 @@ fn killed_everywhere(victim: Victim) {
     );
     for (name, nth) in calls.iter().step_by(STRIDE) {
         let strike = format!("-o /dev/null -e inject={name}:signal=KILL:when={nth}");
-        traced(&host, victim, &strike);
+        traced(&host, case, &strike);
         let what = format!("{victim:?} killed at {name} number {nth} to be cleaned up after");
         before.returns(&what, || {
             // A second one may find what the first could not: a process that was just dying.
-            host.wharf(&["rm", "-f", "stays"]);
+            host.wharf(&["rm", "-f", "-v", "stays"]);
             host.wharf(&["gc"]);
             host.world()
         });
@@ -162,9 +249,10 @@ pub(crate) fn calls(host: &Host) -> Vec<(String, usize)> {
 }
 
 /// Runs a container to its end with the victim's main process under strace, with these options.
-fn traced(host: &Host, victim: Victim, options: &str) {
+fn traced(host: &Host, case: Case<'_>, options: &str) {
+    let Case { victim, image, .. } = case;
     let strace = format!("exec strace -q {options} \"$@\"");
-    let run = ["run", "--rm", "--network", "web", ROOTFS, "true"];
+    let run = ["run", "--rm", "--network", "web", image, "true"];
     let stays = [
         "run",
         "-d",
@@ -172,7 +260,7 @@ fn traced(host: &Host, victim: Victim, options: &str) {
         "stays",
         "--network",
         "web",
-        ROOTFS,
+        image,
         "true",
     ];
     let of_wharf = |words: &[&str]| {
@@ -196,6 +284,7 @@ fn traced(host: &Host, victim: Victim, options: &str) {
         }
     };
     command.env("CNI_PATH", host.plugins());
+    command.env("WHARF_VOLUME_DRIVER", case.driver.unwrap_or("local"));
     command.stderr(std::process::Stdio::null());
     let mut process = Process::start(command);
     wait_for("the container to end", Duration::from_secs(30), || {

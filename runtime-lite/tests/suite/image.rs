@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tar::{Builder, Header};
 use wharfline_testkit::{Process, wait_for};
 
@@ -31,7 +31,7 @@ fn archive(host: &Host) {
         .exec(&["tar", "-C", &format!("{ROOTFS}/etc"), "-czf", ARCHIVE, "."]);
 }
 
-fn names(host: &Host, folder: &str) -> Vec<PathBuf> {
+pub(crate) fn names(host: &Host, folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(host.lab.path(folder)).into_iter().flatten();
     entries
         .map(|entry| entry.expect("an entry").path())
@@ -69,6 +69,32 @@ fn an_image_is_imported_listed_exported_and_removed() {
     assert_eq!(names(&host, LAYERS), [""; 0].map(PathBuf::from));
     let again = host.wharf(&["image", "import", &out]).ok();
     assert_eq!(again, imported);
+}
+
+#[test]
+fn images_are_shown_as_scripts_want_them() {
+    let host = Host::new();
+    let config = json!({"Cmd": ["true"], "Env": ["A=1"], "Healthcheck": {"Test": ["CMD", "true"], "Retries": 2}});
+    crate::images::import(&host, "host:5000/team/app:1", config);
+    host.wharf(&["create", "--name", "c", "--network", "none", "app:1"])
+        .ok();
+    let format = "{{.Repository}}|{{.Tag}}|{{.Size}}|{{json .Env}}";
+    let listed = host.wharf(&["image", "ls", "--format", format]).ok();
+    let size = std::fs::metadata("/bin/busybox").expect("busybox").len();
+    assert!(
+        listed.starts_with("host:5000/team/app|1|") && listed.ends_with("|[\"A=1\"]\n"),
+        "{listed}"
+    );
+    let about = host.wharf(&["image", "inspect", "app:1"]).json()[0].clone();
+    assert!(about["bytes"].as_u64().expect("a number") > size);
+    assert_eq!(about["names"], json!(["host:5000/team/app:1"]));
+    assert_eq!(about["containers"], json!(["c"]));
+    assert_eq!(about["healthcheck"]["retries"], 2);
+    let id = host.wharf(&["image", "ls", "-q"]).ok();
+    let template = ["image", "inspect", "-f", "{{.Command.0}}", id.trim()];
+    assert_eq!(host.wharf(&template).ok(), "true\n");
+    host.wharf(&["image", "inspect", "nothing"])
+        .refused(1, "there is no image \"nothing\"");
 }
 
 #[test]
@@ -110,7 +136,7 @@ fn listing_images_leaves_no_trace() {
 #[test]
 fn an_import_killed_at_any_system_call_leaves_what_the_next_or_gc_clears() {
     let host = Host::new();
-    let big = docker_archive();
+    let big = small_archive();
     let file = host.lab.path(ROOTFS).join("image.tar");
     fs::write(&file, big).expect("written");
     host.wharf(&["image", "import", &format!("{ROOTFS}/image.tar")])
@@ -149,25 +175,29 @@ fn an_import_killed_at_any_system_call_leaves_what_the_next_or_gc_clears() {
     }
 }
 
-/// An image of two layers, as `docker save` writes it.
-fn docker_archive() -> Vec<u8> {
-    let layers: Vec<Vec<u8>> = ["one", "two"]
-        .map(|name| tar_of(&[(name, name.as_bytes())]))
-        .to_vec();
+/// An image of two small layers.
+fn small_archive() -> Vec<u8> {
+    let layers = ["one", "two"].map(|name| tar_of(&[(name, name.as_bytes())]));
+    docker_archive(&layers, "kill/me:1", json!({}))
+}
+
+/// An image as `docker save` writes it.
+pub(crate) fn docker_archive(layers: &[Vec<u8>], name: &str, config: Value) -> Vec<u8> {
     let digests = layers
         .iter()
         .map(|layer| format!("sha256:{}", sha256(layer)));
-    let config =
-        json!({"os": "linux", "config": {}, "rootfs": {"diff_ids": digests.collect::<Vec<_>>()}});
-    let manifest =
-        json!([{"Config": "c.json", "RepoTags": ["kill/me:1"], "Layers": ["1.tar", "2.tar"]}]);
+    let config = json!({"os": "linux", "architecture": "amd64", "config": config,
+        "rootfs": {"type": "layers", "diff_ids": digests.collect::<Vec<_>>()}});
+    let files: Vec<String> = (0..layers.len())
+        .map(|number| format!("{number}.tar"))
+        .collect();
+    let manifest = json!([{"Config": "c.json", "RepoTags": [name], "Layers": files}]);
     let (config, manifest) = (config.to_string(), manifest.to_string());
-    tar_of(&[
-        ("1.tar", &layers[0]),
-        ("2.tar", &layers[1]),
-        ("c.json", config.as_bytes()),
-        ("manifest.json", manifest.as_bytes()),
-    ])
+    let named = files.iter().map(String::as_str);
+    let mut entries: Vec<(&str, &[u8])> = named.zip(layers.iter().map(Vec::as_slice)).collect();
+    entries.push(("c.json", config.as_bytes()));
+    entries.push(("manifest.json", manifest.as_bytes()));
+    tar_of(&entries)
 }
 
 fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {

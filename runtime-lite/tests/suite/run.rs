@@ -153,6 +153,33 @@ fn twenty_at_once_neither_disturb_each_other_nor_leave_anything() {
     before.returns("twenty runs to leave nothing", || host.world());
 }
 
+#[test]
+fn what_is_written_to_dev_null_is_written() {
+    let host = Host::new();
+    let run = |words: &[&str]| {
+        let mut command = host.lab.command("sh");
+        command.args(["-c", "exec \"$@\" >/dev/null 2>/dev/null", "sh"]);
+        command.arg(host.bin("wharf")).args(words);
+        command.env("CNI_PATH", host.plugins());
+        host.lab.run_command(command, b"").status.code()
+    };
+    let script = "echo to stdout && echo to stderr >&2";
+    let words = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        ROOTFS,
+        "sh",
+        "-c",
+        script,
+    ];
+    assert_eq!(run(&words), Some(0));
+    host.leave("c", &["--network", "none"], &["sleep", "1000"]);
+    assert_eq!(run(&["exec", "c", "sh", "-c", script]), Some(0));
+    assert_eq!(run(&["exec", "-d", "c", "sh", "-c", script]), Some(0));
+}
+
 pub(crate) fn signal(process: &Process, signal: Signal) {
     kill(Pid::from_raw(process.id().cast_signed()), signal).expect("signalled");
 }

@@ -1,5 +1,8 @@
 //! `wharf uninstall`: no trace of wharf or of the plugins is left, and nothing of anybody else is taken.
 
+use serde_json::json;
+
+use crate::images::import;
 use crate::networks::end;
 use crate::support::Host;
 
@@ -11,6 +14,13 @@ fn an_uninstalled_host_is_as_it_was() {
     host.run(&["--network", "web", "-p", "8080:80"], &["true"])
         .ok();
     host.run(&["--network", "none"], &["true"]).ok();
+    import(
+        &host,
+        "base",
+        json!({"Cmd": ["true"], "Volumes": {"/data": {}}}),
+    );
+    host.wharf(&["run", "--rm", "--network", "none", "base"])
+        .ok();
     let used = host.world();
     let plan = host.wharf(&["uninstall", "--dry-run"]).ok();
     assert!(plan.contains("would remove network web"), "{plan}");

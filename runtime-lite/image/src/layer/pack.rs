@@ -175,33 +175,19 @@ impl Packer<'_> {
         stat: &Stat,
         more: More<'_>,
     ) -> io::Result<()> {
-        let mut header = Header::new_ustar();
-        let mut records: Vec<(String, Vec<u8>)> = Vec::new();
-        header.set_entry_type(kind);
-        header.set_mode(stat.st_mode & 0o7777);
-        header.set_uid(stat.st_uid.into());
-        header.set_gid(stat.st_gid.into());
         let size = match more.contents {
             Some(_) => u64::try_from(stat.st_size).map_err(io::Error::other)?,
             None => 0,
         };
-        header.set_size(size);
-        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+        let mut header = header(kind, stat, size)?;
+        let mut records = Vec::new();
         if stat.st_mtime_nsec != 0 || stat.st_mtime < 0 {
             records.push(("mtime".to_owned(), time(stat).into_bytes()));
         }
-        if matches!(kind, EntryType::Char | EntryType::Block) {
-            header.set_device_major(rustix::fs::major(stat.st_rdev))?;
-            header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
-        }
-        name(&mut header.as_old_mut().name, path, "path", &mut records);
+        let old = header.as_old_mut();
+        name(&mut old.name, path, "path", &mut records);
         if let Some(link) = more.link {
-            name(
-                &mut header.as_old_mut().linkname,
-                link,
-                "linkpath",
-                &mut records,
-            );
+            name(&mut old.linkname, link, "linkpath", &mut records);
         }
         for (key, value) in more.xattrs {
             let key = String::from_utf8(key).map_err(io::Error::other)?;
@@ -211,16 +197,35 @@ impl Packer<'_> {
         let records = records.iter();
         self.out
             .append_pax_extensions(records.map(|(key, value)| (key.as_str(), value.as_slice())))?;
-        let Some(file) = more.contents else {
-            return self.out.append(&header, io::empty());
+        self.append(&header, more.contents.map(|file| file.take(size)))
+    }
+
+    fn append(&mut self, header: &Header, contents: Option<io::Take<File>>) -> io::Result<()> {
+        let Some(mut contents) = contents else {
+            return self.out.append(header, io::empty());
         };
-        let mut contents = file.take(size);
-        self.out.append(&header, &mut contents)?;
+        self.out.append(header, &mut contents)?;
         match contents.limit() {
             0 => Ok(()),
             _ => Err(io::Error::other("it became shorter while it was read")),
         }
     }
+}
+
+/// A header without names.
+fn header(kind: EntryType, stat: &Stat, size: u64) -> io::Result<Header> {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(stat.st_mode & 0o7777);
+    header.set_uid(stat.st_uid.into());
+    header.set_gid(stat.st_gid.into());
+    header.set_size(size);
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+    if matches!(kind, EntryType::Char | EntryType::Block) {
+        header.set_device_major(rustix::fs::major(stat.st_rdev))?;
+        header.set_device_minor(rustix::fs::minor(stat.st_rdev))?;
+    }
+    Ok(header)
 }
 
 /// Puts a name into its field, and one that is too long into a record as well.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use serde_json::json;
 use tar::EntryType;
-use wharf_image::{Name, Root, commit, fill};
+use wharf_image::{Name, Packed, Root, Words, fill};
 
 use crate::support::{Archive, Place, Tree, docker_archive, header, in_private};
 
@@ -99,9 +99,19 @@ fn a_commit_is_an_image_that_looks_as_the_container_did() {
         let seen = Tree::of(&merged);
         let name = Name::parse("mine").expect("a name");
         let created = "2026-01-02T03:04:05Z";
-        let made = commit(&store, &root, &name, created, &mut ()).expect("committed");
+        let commit = || {
+            let mut silent = ();
+            let packed = Packed::of_root(&store, &root, &mut silent).expect("packed");
+            let words = Words {
+                created: created.to_owned(),
+                container: root.id().to_owned(),
+                ..Words::default()
+            };
+            packed.publish(&store, &name, &words).expect("committed")
+        };
+        let made = commit();
         assert_eq!(made.left_out, ["socket"]);
-        let again = commit(&store, &root, &name, created, &mut ()).expect("committed");
+        let again = commit();
         assert_eq!(made.id, again.id);
         let (copy, image) = Root::create(&store, "c2", "mine").expect("made");
         assert_eq!(image.defaults, base.defaults);

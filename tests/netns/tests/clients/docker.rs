@@ -42,6 +42,50 @@ pub(crate) fn start_dockerd(machine: &Machine, options: &[&str]) -> Process {
 }
 
 #[test]
+fn docker_runs_what_wharf_committed() {
+    let machine = Machine::boot();
+    let _dockerd = start_dockerd(&machine, &[]);
+    let wharf = ours().directory().join("wharf").display().to_string();
+    let wharf = |words: &[&str]| machine.run(&[&[wharf.as_str()], words].concat());
+    wharf(&["image", "import", ARCHIVE]);
+    let change =
+        "b=/bin/busybox; echo new >/new; $b rm /page; $b mkdir -m 2750 /own; $b chown 7:8 /own";
+    let run = [
+        "run",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        "--entrypoint",
+        "/bin/busybox",
+    ];
+    wharf(&[&run[..], &["busybox:test", "sh", "-c", change]].concat());
+    let look = "ENTRYPOINT [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox cat /new; /bin/busybox stat -c %u:%g:%a /own; \
+        test -e /page || echo gone; echo $A; /bin/busybox id -u; pwd\"]";
+    let changes = [
+        "-c",
+        look,
+        "-c",
+        "ENV A=\"b c\"",
+        "-c",
+        "USER 5:6",
+        "-c",
+        "WORKDIR /own",
+    ];
+    let id = wharf(&[&["commit"], &changes[..], &["c", "made:1"]].concat());
+    wharf(&["image", "export", "made:1", "/run/made.tar"]);
+    docker(&machine, &["load", "-i", "/run/made.tar"]);
+    let loaded = docker(&machine, &["image", "inspect", "-f", "{{.Id}}", "made:1"]);
+    assert_eq!(loaded, id);
+    let said = docker(
+        &machine,
+        &["run", "--rm", "--net", "none", "-w", "/", "made:1"],
+    );
+    assert_eq!(said, "new\n7:8:2750\ngone\nb c\n5\n/\n");
+    wharf(&["rm", "c"]);
+}
+
+#[test]
 fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
     let machine = Machine::boot();
     let _dockerd = start_dockerd(&machine, &[]);
