@@ -32,6 +32,7 @@ mod remove;
 mod restore;
 mod root;
 mod run;
+mod sealed;
 mod seccomp;
 mod session;
 mod settle;

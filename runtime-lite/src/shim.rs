@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -16,6 +17,7 @@ use wharf_protocol::{Channel, ChannelError, Report, Request, Streams, file};
 use crate::container::Folder;
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::sealed::Sealed;
 
 /// The shim's file name.
 const BINARY: &str = "wharf-shim";
@@ -40,7 +42,9 @@ impl Shim {
         let words = File::create(&log).map_err(Error::file("create", &log))?;
         let binary = binary();
         let settler = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("wharf"));
-        let child = Command::new(&binary)
+        let sealed = Sealed::of(&binary, folder.path())?;
+        let child = Command::new(sealed.path())
+            .arg0(&binary)
             .arg("run")
             .arg(folder.path())
             .arg(settler)

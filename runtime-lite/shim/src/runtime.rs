@@ -65,7 +65,11 @@ pub(crate) fn create(
     }
     let (payload, verdict) =
         Payload::new().map_err(|cause| failed(format!("make a pipe: {cause}")))?;
-    match build(dir, stdio, payload) {
+    let built = build(dir, stdio, payload);
+    // libcontainer hides this process, as it must while the container's is a copy of it, and leaves it so. To show it again
+    // can't fail (prctl(2)).
+    let _ = nix::sys::prctl::set_dumpable(true);
+    match built {
         Ok((container, pid, terminal)) => Ok(Created {
             kind: Kind::Library(Box::new(container), verdict),
             pid,

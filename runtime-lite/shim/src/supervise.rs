@@ -116,6 +116,8 @@ enum Ready {
 impl Shim {
     fn prepare(dir: &Path) -> Result<Shim> {
         let channel = Channel::from_stdin()?;
+        // It was started by a descriptor (`sealed` in wharf), whose number would be its name.
+        nix::sys::prctl::set_name(c"wharf-shim").map_err(ShimError::system("take a name"))?;
         // A session of its own: the terminal's ctrl-C and hang-up belong to `wharf`, which passes them on.
         nix::unistd::setsid().map_err(ShimError::system("start a session"))?;
         // What the container leaves running comes to us and not to the host's init, and is reaped.

@@ -158,6 +158,24 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Puts the program of `tests/probe.c` into the root filesystem, as `probe`.
+    pub(crate) fn install_probe(&self) {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probe.c");
+        let made = tempfile::NamedTempFile::new()
+            .expect("a file")
+            .into_temp_path();
+        let mut compiler = Command::new("gcc");
+        compiler
+            .args(["-static", "-O1", "-o"])
+            .arg(&made)
+            .arg(source);
+        let ended = compiler.status().expect("gcc (apt: build-essential)");
+        assert!(ended.success(), "{source}: {ended}");
+        fs::copy(&made, self.lab.path(ROOTFS).join("bin/probe")).expect("the program");
+    }
+}
+
 impl Drop for Host {
     /// Control groups are the machine's: a container that dies with its lab would leave its own behind.
     fn drop(&mut self) {
