@@ -18,6 +18,7 @@ use wharfline_spec::{ContainerId, IfName, NetworkName};
 
 use crate::error::{Error, Result};
 use crate::home::{Home, boot_id};
+use crate::ulimits::Ulimit;
 
 /// Version of container.json; one that this wharf does not know is left alone.
 const VERSION: u32 = 1;
@@ -118,8 +119,15 @@ pub(crate) struct Limits {
     pub(crate) read_only: bool,
     pub(crate) cap_add: Vec<String>,
     pub(crate) cap_drop: Vec<String>,
+    /// Whether no program may gain privileges (PR_SET_NO_NEW_PRIVS).
+    pub(crate) no_new_privileges: bool,
     pub(crate) devices: Vec<Device>,
     pub(crate) resources: Resources,
+    /// Limits of each process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ulimits: Vec<Ulimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oom_score_adj: Option<i32>,
 }
 
 /// Limits by control groups.

@@ -42,6 +42,7 @@ mod signals;
 mod start;
 mod stop;
 mod turn;
+mod ulimits;
 mod uninstall;
 mod units;
 mod update;

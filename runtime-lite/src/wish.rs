@@ -15,7 +15,7 @@ use crate::container::{Limits, Names, Process, Wish};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::root::{self, Image};
-use crate::{limits, mounts, units};
+use crate::{limits, mounts, ulimits, units};
 
 /// The definition that these options ask for.
 pub(crate) fn of(home: &Home, asked: cli::Container, detached: bool) -> Result<Wish> {
@@ -44,6 +44,9 @@ pub(crate) fn of(home: &Home, asked: cli::Container, detached: bool) -> Result<W
         cap_drop: asked.limits.cap_drop,
         devices: limits::devices(&asked.limits.device)?,
         resources: limits::resources(&asked.limits.usage)?,
+        no_new_privileges: no_new_privileges(&asked.limits.security_opt)?,
+        ulimits: ulimits::of(&asked.limits.ulimit)?,
+        oom_score_adj: ulimits::oom_score_adj(asked.limits.oom_score_adj)?,
     };
     let process = process(
         &asked.env,
@@ -78,6 +81,19 @@ pub(crate) fn of(home: &Home, asked: cli::Container, detached: bool) -> Result<W
         names: names(home, &asked.connection)?,
         orders,
     })
+}
+
+/// Docker's word for it; its others say what is the bundle's here.
+fn no_new_privileges(given: &[String]) -> Result<bool> {
+    let known =
+        |word: &&String| word.as_str() == "no-new-privileges" || *word == "no-new-privileges=true";
+    match given.iter().find(|word| !known(word)) {
+        Some(other) => Err(Error::BadValue {
+            given: other.clone(),
+            rule: "is no security option other than no-new-privileges",
+        }),
+        None => Ok(!given.is_empty()),
+    }
 }
 
 fn conflict(one: &'static str, other: &'static str) -> Error {

@@ -19,6 +19,8 @@ mod image;
 mod isolation;
 #[path = "suite/lifecycle.rs"]
 mod lifecycle;
+#[path = "suite/limits.rs"]
+mod limits;
 #[path = "suite/networks.rs"]
 mod networks;
 #[path = "suite/observe.rs"]

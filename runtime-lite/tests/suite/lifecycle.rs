@@ -182,27 +182,13 @@ fn the_environment_and_the_control_socket_are_nobody_elses() {
     assert_eq!(mode & 0o077, 0, "{mode:o}");
 }
 
-/// The pid of the process that looks after the container, as its command line has it.
-fn shim_of(host: &Host, name: &str) -> Pid {
-    let about = host.wharf(&["inspect", name]).json();
-    let folder = about[0]["folder"].as_str().expect("a folder").to_owned();
-    let mut processes = std::fs::read_dir("/proc").expect("listed").flatten();
-    let found = processes.find_map(|entry| {
-        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let words = String::from_utf8_lossy(&words).into_owned();
-        let is_shim = words.contains("wharf-shim\0run") && words.contains(&folder);
-        is_shim.then(|| entry.file_name().into_string().ok())?
-    });
-    Pid::from_raw(found.expect("a shim").parse().expect("a pid"))
-}
-
 #[test]
 fn a_killed_shim_leaves_what_gc_rm_and_start_clean() {
     let host = Host::new();
     host.wharf(&["network", "create", "web"]).ok();
     for name in ["a", "b", "c"] {
         host.leave(name, &["--network", "web"], SLEEP);
-        kill(shim_of(&host, name), Signal::SIGKILL).expect("killed");
+        kill(Pid::from_raw(host.shim_of(name)), Signal::SIGKILL).expect("killed");
         host.await_state(name, "dead");
     }
     host.wharf(&["rm", "-f", "b"]).ok();

@@ -159,6 +159,20 @@ impl Host {
 }
 
 impl Host {
+    /// The process that looks after a container.
+    pub(crate) fn shim_of(&self, name: &str) -> i32 {
+        let about = self.wharf(&["inspect", name]).json();
+        let folder = about[0]["folder"].as_str().expect("a folder").to_owned();
+        let mut processes = fs::read_dir("/proc").expect("listed").flatten();
+        let found = processes.find_map(|entry| {
+            let words = fs::read(entry.path().join("cmdline")).ok()?;
+            let words = String::from_utf8_lossy(&words).into_owned();
+            let is_shim = words.contains("wharf-shim\0run") && words.contains(&folder);
+            is_shim.then(|| entry.file_name().into_string().ok())?
+        });
+        found.expect("a shim").parse().expect("a pid")
+    }
+
     /// Puts the program of `tests/probe.c` into the root filesystem, as `probe`.
     pub(crate) fn install_probe(&self) {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probe.c");
