@@ -232,6 +232,18 @@ pub(crate) struct Attachment {
     /// Pairs for CNI_ARGS, for plugins that declare no capability for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) args: Vec<(String, String)>,
+    /// Which default route it gets among the container's.
+    #[serde(default)]
+    pub(crate) gateway: Rank,
+}
+
+/// The place of an interface's default route among those of a container: see `gateway`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rank {
+    /// What was asked for; the highest has the gateway.
+    pub(crate) priority: i32,
+    /// Among equals the lowest has it: they are numbered as they come.
+    pub(crate) turn: u32,
 }
 
 /// A new container's identity: 256 random bits, as Docker's.

@@ -15,6 +15,7 @@ mod etc;
 mod events;
 mod exec;
 mod format;
+mod gateway;
 mod gc;
 mod home;
 mod image;

@@ -108,7 +108,7 @@ impl Start<'_> {
         self.note_begin()?;
         for attachment in &self.about.wish.attachments {
             let list = self.list(attachment)?;
-            attach::keep(self.folder, &attachment.ifname, &list)?;
+            attach::keep(self.folder, attachment, &list)?;
         }
         etc::prepare(self.folder)?;
         volume::prepare(self.home, self.about)?;

@@ -21,6 +21,8 @@ mod isolation;
 mod lifecycle;
 #[path = "suite/limits.rs"]
 mod limits;
+#[path = "suite/load.rs"]
+mod load;
 #[path = "suite/networks.rs"]
 mod networks;
 #[path = "suite/observe.rs"]

@@ -86,7 +86,7 @@ pub(crate) struct Connection {
     /// [default: the network `wharf`, made at need].
     #[arg(
         long,
-        value_name = "NAME[:ip=..,mac=..,ifname=..]|none|host|container:C"
+        value_name = "NAME[:ip=..,mac=..,ifname=..,gw-priority=..]|none|host|container:C"
     )]
     pub(crate) network: Vec<String>,
     /// Publish a port of the container on the host; can be repeated.

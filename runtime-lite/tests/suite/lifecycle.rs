@@ -1,10 +1,7 @@
 //! Containers that stay: their states, names, ends, and what a crash at any moment leaves.
 
-use std::time::Duration;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use wharfline_testkit::wait_for;
 
 use crate::support::{Host, ROOTFS};
 
@@ -201,47 +198,4 @@ fn a_killed_shim_leaves_what_gc_rm_and_start_clean() {
     host.await_state("c", "running");
     host.wharf(&["start", "a"]).ok();
     host.await_state("a", "running");
-}
-
-#[test]
-fn fifty_are_started_executed_into_stopped_and_removed_at_once() {
-    let host = Host::new();
-    let before = {
-        host.leave("warm", NONE, &["true"]);
-        host.wharf(&["wait", "warm"]).ok();
-        host.wharf(&["rm", "warm"]).ok();
-        host.world()
-    };
-    std::thread::scope(|scope| {
-        for number in 0..50 {
-            let host = &host;
-            scope.spawn(move || {
-                let name = format!("c{number}");
-                host.leave(&name, NONE, SLEEP);
-                let said = host.exec(&name, &format!("echo {number}")).ok();
-                assert_eq!(said.trim(), number.to_string());
-                host.wharf(&["stop", "-t", "0", &name]).ok();
-                host.wharf(&["rm", &name]).ok();
-            });
-        }
-    });
-    before.returns("nothing to be left of fifty", || host.world());
-}
-
-#[test]
-fn two_hundred_runs_in_a_row_grow_nothing() {
-    let host = Host::new();
-    let before = host.warm("none");
-    for _ in 0..200 {
-        host.run(NONE, &["true"]).ok();
-    }
-    before.returns("nothing to have grown", || host.world());
-    wait_for("no shim to be left", Duration::from_secs(5), || match host
-        .wharf(&["ps", "-aq"])
-        .stdout
-        .trim()
-    {
-        "" => Ok(()),
-        left => Err(left.to_owned()),
-    });
 }
