@@ -31,6 +31,8 @@ mod observe;
 mod options;
 #[path = "suite/policy.rs"]
 mod policy;
+#[path = "suite/recipes.rs"]
+mod recipes;
 #[path = "suite/run.rs"]
 mod run;
 #[path = "suite/runtimes.rs"]

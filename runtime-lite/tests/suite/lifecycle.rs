@@ -119,18 +119,7 @@ fn a_renamed_container_is_found_by_its_new_name_alone() {
 #[test]
 fn a_foreground_run_that_stays_ends_as_its_command_and_is_listed_as_exited() {
     let host = Host::new();
-    let words = [
-        "run",
-        "--name",
-        "c",
-        "--network",
-        "none",
-        ROOTFS,
-        "sh",
-        "-c",
-        "echo out; exit 3",
-    ];
-    let answer = host.wharf(&words);
+    let answer = host.run_to_stay("c", "echo out; exit 3");
     assert_eq!((answer.code, answer.stdout.as_str()), (Some(3), "out\n"));
     assert_eq!(host.container("c").expect("listed")["state"], "exited");
     assert_eq!(host.wharf(&["ps", "-q"]).ok(), "");

@@ -111,6 +111,13 @@ impl Host {
         self.wharf(&words).ok().trim().to_owned()
     }
 
+    /// Runs a shell's script in a container that stays, to its end.
+    #[track_caller]
+    pub(crate) fn run_to_stay(&self, name: &str, script: &str) -> Answer {
+        let words = ["run", "--name", name, "--network", "none", ROOTFS];
+        self.wharf(&[&words[..], &["sh", "-c", script]].concat())
+    }
+
     /// Runs a shell's script in a running container to its end.
     #[track_caller]
     pub(crate) fn exec(&self, name: &str, script: &str) -> Answer {
