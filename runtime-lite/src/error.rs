@@ -30,6 +30,11 @@ pub(crate) enum Error {
         path: PathBuf,
         source: Errno,
     },
+    #[error("{method}: the driver of Docker's network said: {complaint}")]
+    Driver {
+        method: &'static str,
+        complaint: String,
+    },
     #[error("{} is not what wharf writes there", path.display())]
     Malformed {
         path: PathBuf,

@@ -23,6 +23,8 @@ mod lifecycle;
 mod limits;
 #[path = "suite/load.rs"]
 mod load;
+#[path = "suite/machine.rs"]
+mod machine;
 #[path = "suite/networks.rs"]
 mod networks;
 #[path = "suite/observe.rs"]

@@ -2,19 +2,14 @@
 //! Runs on control groups of version 1 and, in the emulated machine, of version 2.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::support::{Answer, Host};
+use crate::support::{Answer, Host, unified};
 
 const NONE: &[&str] = &["--network", "none"];
 const SLEEP: &[&str] = &["sleep", "1000"];
-
-/// Whether the host has control groups of version 2 alone.
-fn unified() -> bool {
-    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
-}
 
 /// A file of the container's control group, by the names that the versions have for it.
 fn group(id: &str, one: (&str, &str), two: &str) -> String {

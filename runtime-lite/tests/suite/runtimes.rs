@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wharfline_testkit::wait_for;
 
-use crate::support::{Host, ROOTFS};
+use crate::support::{Host, ROOTFS, unified};
 
 /// What a process in a container can tell about itself, as far as it must be the same whoever made it, and however.
 const ASK: &str = "grep -E '^(Cap|Seccomp:|NoNew|Groups|Uid|Gid)' /proc/self/status; id; pwd; \
@@ -41,7 +41,7 @@ const OPTIONS: &[&str] = &[
 /// The runtimes beside ours, from apt. crun refuses a host that has control groups of both versions, so it answers only
 /// where there is version 2 alone.
 fn others() -> Vec<&'static str> {
-    match std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+    match unified() {
         true => vec!["/usr/sbin/runc", "/usr/bin/crun"],
         false => vec!["/usr/sbin/runc"],
     }

@@ -19,6 +19,11 @@ const APPLETS: [&str; 26] = [
     "tty", "wget",
 ];
 
+/// Whether the host has control groups of version 2 alone.
+pub(crate) fn unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 /// A lab with wharf in it.
 pub(crate) struct Host {
     pub(crate) lab: Lab,
