@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use wharfline_testkit::wait_for;
 
-use crate::support::{Host, ROOTFS, unified};
+use crate::support::{Host, ROOTFS};
 
 /// What a process in a container can tell about itself, as far as it must be the same whoever made it, and however.
 const ASK: &str = "grep -E '^(Cap|Seccomp:|NoNew|Groups|Uid|Gid)' /proc/self/status; id; pwd; \
-    cat /proc/sys/kernel/hostname /proc/self/oom_score_adj; env | grep -v HOSTNAME | sort; ls -l /dev | grep -v core; \
+    cat /proc/sys/kernel/hostname /proc/self/oom_score_adj; env | grep -v HOSTNAME | sort; busybox stat -c '%A %t:%T %n' /dev/* | grep -v core; \
     probe limits; probe calls; probe keys; ls /proc/self/fd; \
     for p in proc/sys/kernel/panic proc/sysrq-trigger proc/irq/x sys/kernel/uevent_helper sys/fs/cgroup/pids/cgroup.procs; \
     do (echo x > /$p) 2>&1; done; for p in acpi kcore keys timer_list scsi sched_debug latency_stats; do \
@@ -38,13 +38,17 @@ const OPTIONS: &[&str] = &[
     "/tmp",
 ];
 
-/// The runtimes beside ours, from apt. crun refuses a host that has control groups of both versions, so it answers only
-/// where there is version 2 alone.
-fn others() -> Vec<&'static str> {
-    match unified() {
-        true => vec!["/usr/sbin/runc", "/usr/bin/crun"],
-        false => vec!["/usr/sbin/runc"],
+/// The runtimes beside ours, from apt.
+const OTHERS: [&str; 2] = ["/usr/sbin/runc", "/usr/bin/crun"];
+
+/// A host for all of them: crun refuses one that has control groups of both versions.
+fn host() -> Host {
+    let host = Host::new();
+    let second = "/sys/fs/cgroup/unified";
+    if std::path::Path::new(second).exists() {
+        host.lab.exec(&["umount", second]);
     }
+    host
 }
 
 /// The answers of a container's command, of a further process, and its mounts.
@@ -110,12 +114,12 @@ const WHO: [&[&str]; 2] = [&["--user", "7:8"], &["--security-opt", "no-new-privi
 
 #[test]
 fn other_runtimes_give_the_same_answers() {
-    let host = Host::new();
+    let host = host();
     host.install_probe();
     for who in WHO {
         let [own, further, mounts] = answers(&host, None, who);
         assert!(own.len() > 400, "{own:#?}");
-        for other in others() {
+        for other in OTHERS {
             let [their_own, their_further, their_mounts] = answers(&host, Some(other), who);
             same(other, &own, &their_own);
             same(&format!("{other}, exec"), &further, &their_further);
@@ -145,9 +149,9 @@ fn a_further_process_is_confined_as_the_containers_own() {
 
 #[test]
 fn other_runtimes_fail_with_the_same_exit_statuses_and_leave_nothing() {
-    let host = Host::new();
+    let host = host();
     let before = host.warm("none");
-    for other in others() {
+    for other in OTHERS {
         let options = ["--network", "none", "--runtime", other];
         assert_eq!(
             host.run(&options, &["sh", "-c", "exit 3"]).code,
