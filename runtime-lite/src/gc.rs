@@ -1,7 +1,8 @@
 //! `wharf gc`: cleans up what dead containers left, wharf's own and other runtimes'.
 //! People and timers call it; docs/wharf.md says what counts as dead, and why.
-//! It must never change the host but by the plugins' own DEL and GC, and never detach what may still live.
+//! It must never change the host but by the plugins' own DEL and GC (or their calls for Docker), and never detach what may still live.
 
+mod docker;
 mod evidence;
 mod leases;
 mod plan;
@@ -127,6 +128,9 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
         };
         let detached = client.del(&orphan.list, &orphan.attach);
         failed.extend(detached.err().map(|error| error.to_string()));
+    }
+    for (key, _) in &decided.endpoints {
+        failed.extend(docker::dissolve(key).err().map(|error| error.chain()));
     }
     for collection in &decided.collections {
         let list = plan::dated(&collection.list, found.as_of);

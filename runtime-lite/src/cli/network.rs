@@ -83,7 +83,7 @@ pub(crate) struct Create {
 /// `wharf network connect`.
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
-    /// As for `--network` of `wharf run`: NAME[:ip=ADDRESS,mac=MAC,ifname=INTERFACE].
+    /// As for `--network` of `wharf run`: NAME[:ip=ADDRESS,mac=MAC,ifname=INTERFACE,gw-priority=NUMBER].
     pub(crate) network: String,
     pub(crate) container: String,
 }
