@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::home::Home;
-use crate::network;
+use crate::network::docker::{self, DockerNetwork};
 
 /// Where dockerd looks for plugins' sockets (docs.docker.com, "Docker Plugin API", "Plugin discovery").
 const SOCKETS: &str = "/run/docker/plugins";
@@ -27,16 +27,24 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// The findings.
 pub(super) fn all(home: &Home) -> Vec<Finding> {
     let mut findings: Vec<Finding> = specs();
-    let networks = network::docker::all(home).len();
+    let networks = docker::all(home);
     for (name, call) in PLUGINS {
         let object = format!("Docker plugin {name}");
-        let path = Path::new(SOCKETS).join(format!("{name}.sock"));
-        if path.exists() {
+        if let Some(path) = socket_of(name) {
             findings.push(socket(object, &path, call));
-        } else if networks > 0 && !has_spec(name) {
+            continue;
+        }
+        let of_it = networks
+            .iter()
+            .filter(|network| uses(network, name))
+            .count();
+        if of_it > 0 && !has_spec(name) {
+            let told = format!(
+                "there is no {SOCKETS}/{name}.sock, and Docker has {of_it} networks of it: dockerd waits 15 s in each call"
+            );
             findings.push(Finding::problem(
                 object,
-                format!("{} is not there, and Docker has {networks} networks of it: dockerd waits 15 s in each call", path.display()),
+                told,
                 "systemctl enable --now wharf-bridge.socket wharf-ipam.socket (docs/docker.md)",
             ));
         }
@@ -45,6 +53,22 @@ pub(super) fn all(home: &Home) -> Vec<Finding> {
         findings.push(Finding::fine("Docker", "our plugins do not serve it"));
     }
     findings
+}
+
+/// Whether the plugin has a part in a network of our network driver; whose addresses it has, their space says.
+fn uses(network: &DockerNetwork, plugin: &str) -> bool {
+    let request = &network.kept.request;
+    let mut subnets = request.ipv4.iter().chain(&request.ipv6);
+    plugin != "wharf-ipam" || subnets.any(|subnet| subnet.address_space.starts_with("wharf-"))
+}
+
+/// In the folder itself, or one below it: a managed plugin's has dockerd's identifier for a name.
+fn socket_of(name: &str) -> Option<PathBuf> {
+    let file = format!("{name}.sock");
+    let below = fs::read_dir(SOCKETS).into_iter().flatten().flatten();
+    let mut folders =
+        std::iter::once(PathBuf::from(SOCKETS)).chain(below.map(|entry| entry.path()));
+    folders.find_map(|folder| Some(folder.join(&file)).filter(|path| path.exists()))
 }
 
 fn socket(object: String, path: &Path, call: &str) -> Finding {

@@ -86,6 +86,13 @@ fn managed_plugins_serve_containers_and_leave_nothing_when_they_go() {
     for name in PLUGINS {
         host.docker(&["plugin", "enable", name]);
     }
+    let wharf = ours().directory().join("wharf").display().to_string();
+    let told = host.machine.try_run(&[&wharf, "doctor"]).stdout;
+    for name in PLUGINS {
+        let object = format!("Docker plugin {name}");
+        let line = told.lines().find(|line| line.contains(&object));
+        assert!(line.is_some_and(|line| line.starts_with("ok ")), "{told}");
+    }
     let metrics = [
         "curl",
         "-sS",
