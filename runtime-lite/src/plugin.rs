@@ -5,5 +5,5 @@
 pub(crate) mod address;
 pub(crate) mod exchange;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, own_socket};
 pub(crate) use exchange::Refusal;

@@ -3,23 +3,20 @@
 //! It must never activate a plugin: that is dockerd's, and evicts endpoints.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Finding;
 use crate::home::Home;
 use crate::network::docker::{self, DockerNetwork};
+use crate::plugin::address::{SOCKETS, SPECS};
+use crate::plugin::{Address, exchange, own_socket};
 
-/// Where dockerd looks for plugins' sockets (docs.docker.com, "Docker Plugin API", "Plugin discovery").
-const SOCKETS: &str = "/run/docker/plugins";
-/// Where it looks for files that name a socket.
-const SPECS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
 /// Ours, with a call that changes nothing.
 const PLUGINS: [(&str, &str); 2] = [
-    ("wharf-bridge", "/NetworkDriver.GetCapabilities"),
-    ("wharf-ipam", "/IpamDriver.GetCapabilities"),
+    ("wharf-bridge", "NetworkDriver.GetCapabilities"),
+    ("wharf-ipam", "IpamDriver.GetCapabilities"),
 ];
 /// How long a plugin may take to answer.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -30,7 +27,7 @@ pub(super) fn all(home: &Home) -> Vec<Finding> {
     let networks = docker::all(home);
     for (name, call) in PLUGINS {
         let object = format!("Docker plugin {name}");
-        if let Some(path) = socket_of(name) {
+        if let Some(path) = own_socket(name) {
             findings.push(socket(object, &path, call));
             continue;
         }
@@ -62,44 +59,18 @@ fn uses(network: &DockerNetwork, plugin: &str) -> bool {
     plugin != "wharf-ipam" || subnets.any(|subnet| subnet.address_space.starts_with("wharf-"))
 }
 
-/// In the folder itself, or one below it: a managed plugin's has dockerd's identifier for a name.
-fn socket_of(name: &str) -> Option<PathBuf> {
-    let file = format!("{name}.sock");
-    let below = fs::read_dir(SOCKETS).into_iter().flatten().flatten();
-    let mut folders =
-        std::iter::once(PathBuf::from(SOCKETS)).chain(below.map(|entry| entry.path()));
-    folders.find_map(|folder| Some(folder.join(&file)).filter(|path| path.exists()))
-}
-
 fn socket(object: String, path: &Path, call: &str) -> Finding {
-    match answers(path, call) {
-        Ok(()) => Finding::fine(object, format!("{} answers", path.display())),
-        Err(error) => Finding::problem(
+    let address = Address::Unix(path.to_owned());
+    match exchange::post(&address, call, "", Instant::now() + WITHIN) {
+        Ok(_) => Finding::fine(object, format!("{} answers", path.display())),
+        Err(refusal) => Finding::problem(
             object,
             format!(
-                "{}: {error}; dockerd waits 15 s in each call",
-                path.display()
+                "{}; dockerd waits 15 s in each call",
+                refusal.told_of(&address)
             ),
             "start the plugin again, or remove the socket",
         ),
-    }
-}
-
-fn answers(path: &Path, call: &str) -> std::io::Result<()> {
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(WITHIN))?;
-    stream.set_write_timeout(Some(WITHIN))?;
-    let head =
-        format!("POST {call} HTTP/1.1\r\nHost: \r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes())?;
-    let mut answer = String::new();
-    stream.take(1 << 16).read_to_string(&mut answer)?;
-    match answer.starts_with("HTTP/1.1 200 ") {
-        true => Ok(()),
-        false => Err(std::io::Error::other(format!(
-            "it answers {:?}",
-            answer.lines().next().unwrap_or_default()
-        ))),
     }
 }
 

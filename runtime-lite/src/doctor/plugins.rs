@@ -9,7 +9,7 @@ use super::Finding;
 use crate::home::Home;
 use crate::network::{self, Known};
 
-/// Ours, with what their STATUS is asked about; `None` where it depends on a network's addresses.
+/// Ours, with what their STATUS is asked about; `None` where it depends on what a network says.
 fn ours() -> [(&'static str, Option<Value>); 4] {
     // A bridge of this name is nobody's: it is not the link that is in question.
     let bridge =
@@ -25,12 +25,20 @@ fn ours() -> [(&'static str, Option<Value>); 4] {
     ]
 }
 
+/// Ours that a host may do without. Their STATUS is about a parent, which only a network names.
+const FURTHER: [&str; 3] = ["macvlan", "ipvlan", "vlan"];
+
 /// The findings.
 pub(super) fn all(home: &Home) -> Vec<Finding> {
     let plugins = ours()
         .into_iter()
         .map(|(name, conf)| plugin(home, name, conf));
-    plugins.chain(networks(home)).collect()
+    let installed = |name: &str| home.plugins().iter().any(|dir| dir.join(name).is_file());
+    let further = FURTHER.into_iter().filter(|name| installed(name));
+    plugins
+        .chain(further.map(|name| plugin(home, name, None)))
+        .chain(networks(home))
+        .collect()
 }
 
 fn plugin(home: &Home, name: &str, conf: Option<Value>) -> Finding {

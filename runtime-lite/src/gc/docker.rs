@@ -11,10 +11,10 @@ use wharfline_spec::NetworkName;
 use super::evidence::Key;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::plugin::{Address, Refusal, exchange};
+use crate::plugin::{Address, Refusal, exchange, own_socket};
 
-/// Where dockerd looks for the driver, and so do we.
-const SOCKET: &str = "/run/docker/plugins/wharf-bridge.sock";
+/// The driver.
+const DRIVER: &str = "wharf-bridge";
 /// The kernel takes 20 ms for a veth pair; a driver that says nothing for so long has died.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,7 +26,7 @@ pub(super) fn has(home: &Home, network: &NetworkName) -> bool {
 
 /// Whether the driver answers calls.
 pub(super) fn is_served() -> bool {
-    UnixStream::connect(SOCKET).is_ok()
+    own_socket(DRIVER).is_some_and(|socket| UnixStream::connect(socket).is_ok())
 }
 
 /// Has the driver revoke the endpoint's ports and delete it. Both succeed if it is gone.
@@ -37,7 +37,7 @@ pub(super) fn dissolve(key: &Key) -> Result<()> {
 }
 
 fn call(method: &'static str, body: &Value) -> Result<()> {
-    let address = Address::Unix(SOCKET.into());
+    let address = Address::Unix(own_socket(DRIVER).unwrap_or_default());
     let deadline = Instant::now() + PATIENCE;
     let refusal = match exchange::post(&address, method, &body.to_string(), deadline) {
         Ok(answer) => match answer["Err"].as_str() {
@@ -48,7 +48,7 @@ fn call(method: &'static str, body: &Value) -> Result<()> {
     };
     Err(Error::Driver {
         object: String::new(),
-        driver: "wharf-bridge".to_owned(),
+        driver: DRIVER.to_owned(),
         doing: method,
         answered: matches!(refusal, Refusal::Said(_)),
         said: refusal.told_of(&address),

@@ -12,8 +12,10 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::volume::checked_name;
 
-const SOCKETS: &str = "/run/docker/plugins";
-const SPECS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
+/// Where plugins' sockets are.
+pub(crate) const SOCKETS: &str = "/run/docker/plugins";
+/// Where files are that name one.
+pub(crate) const SPECS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
 
 /// Where a driver listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +107,16 @@ impl std::fmt::Display for Address {
             Address::Tcp(host) => write!(out, "{host}"),
         }
     }
+}
+
+/// The socket of one of our own plugins: in the folder itself, or one below it that has dockerd's identifier of a managed
+/// plugin for a name.
+pub(crate) fn own_socket(name: &str) -> Option<PathBuf> {
+    let file = format!("{name}.sock");
+    let below = fs::read_dir(SOCKETS).into_iter().flatten().flatten();
+    let mut folders =
+        std::iter::once(PathBuf::from(SOCKETS)).chain(below.map(|entry| entry.path()));
+    folders.find_map(|folder| Some(folder.join(&file)).filter(|path| path.exists()))
 }
 
 fn beside(dir: &Path, name: &str, kind: &str) -> [PathBuf; 2] {
