@@ -21,12 +21,15 @@ use crate::{health, limits, mounts, root, units};
 /// The definition that these options ask for.
 pub(crate) fn of(home: &Home, asked: cli::Container) -> Result<Wish> {
     let image = root::find(home, &asked.image)?;
+    // Whatever can be refused is refused before a network is made.
+    let orders = orders(&asked, &image.defaults)?;
+    let process = process(&asked, &image.defaults)?;
     let exposed = exposed(&image.defaults, &asked.connection.expose)?;
     let connected = connection::of(home, &asked.connection, &exposed)?;
     Ok(Wish {
         remove: asked.rm,
-        orders: orders(&asked, &image.defaults)?,
-        process: process(&asked, &image.defaults)?,
+        orders,
+        process,
         mounts: mounts::of(home, &asked.files, &image.defaults)?,
         labels: labels(&image.defaults.labels, &asked.label),
         names: names(home, &asked.connection)?,
