@@ -11,8 +11,9 @@ use wharfline_cni::client::{Attach, Client};
 use wharfline_spec::cni::{CniResult, ConfList};
 use wharfline_spec::{IfName, NetworkName};
 
-use crate::container::{Attachment, Container, Folder};
+use crate::container::{Attachment, Container, Folder, Rank};
 use crate::error::{Error, Result};
+use crate::gateway;
 use crate::home::Home;
 
 /// The interface that every namespace has.
@@ -51,6 +52,7 @@ pub(crate) fn loopback(home: &Home) -> Result<Option<(Attachment, ConfList)>> {
         ifname: IfName::new(LOOPBACK)?,
         capabilities: Map::new(),
         args: Vec::new(),
+        gateway: Rank::default(),
     };
     Ok(Some((attachment, list)))
 }
@@ -62,11 +64,12 @@ pub(crate) fn is_loopback(attachment: &Attachment) -> bool {
 
 /// Keeps a network's configuration in the container's folder, complete and as it is now: its DEL must find
 /// the configuration of its ADD, whatever happens to the network's file.
-pub(crate) fn keep(folder: &Folder, ifname: &IfName, list: &ConfList) -> Result<()> {
-    let path = folder.conflist(ifname);
+pub(crate) fn keep(folder: &Folder, attachment: &Attachment, list: &ConfList) -> Result<()> {
+    let path = folder.conflist(&attachment.ifname);
     let mut document = list.raw.clone();
-    let plugins = list.plugins.iter().map(|plugin| plugin.raw.clone().into());
-    document.insert("plugins".to_owned(), Value::Array(plugins.collect()));
+    let mut plugins: Vec<Value> = list.plugins.iter().map(|p| p.raw.clone().into()).collect();
+    gateway::give_metrics(list, &mut plugins, attachment.gateway);
+    document.insert("plugins".to_owned(), Value::Array(plugins));
     // The plugins that the loader found beside the list are inside it now.
     document.insert("loadOnlyInlinedPlugins".to_owned(), true.into());
     let text = format!("{:#}\n", Value::Object(document));
@@ -83,13 +86,20 @@ pub(crate) fn kept(folder: &Folder, ifname: &IfName) -> Result<ConfList> {
     })
 }
 
-/// ADD: makes every attachment of the container, at once: they depend on nothing of each other.
+/// ADD: makes every attachment of the container, at once if they depend on nothing of each other.
 pub(crate) fn attach(home: &Home, container: &Container, folder: &Folder) -> Result<Vec<Made>> {
     let client = home.client();
     let one = |attachment: &Attachment| add(&client, container, folder, attachment);
-    in_parallel(&container.wish.attachments, one)
-        .into_iter()
-        .collect()
+    let attachments = &container.wish.attachments;
+    for attachment in attachments {
+        if !gateway::is_by_metric(&kept(folder, &attachment.ifname)?) {
+            // Whoever comes first has the default route then.
+            let mut ranked: Vec<_> = attachments.iter().collect();
+            ranked.sort_by_key(|attachment| attachment.gateway.metric());
+            return ranked.into_iter().map(one).collect();
+        }
+    }
+    in_parallel(attachments, one).into_iter().collect()
 }
 
 /// ADD of one attachment.

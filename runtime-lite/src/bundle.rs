@@ -13,7 +13,7 @@ use crate::accounts::{self, Account};
 use crate::container::{Container, Folder, Process};
 use crate::error::{Error, Result};
 use crate::volume::Sources;
-use crate::{capabilities, limits, mounts, seccomp, wish};
+use crate::{capabilities, limits, mounts, seccomp, ulimits, wish};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The parent of all containers' control groups.
@@ -92,7 +92,7 @@ fn compose(container: &Container, ground: &Ground<'_>, account: &Account) -> Res
         "ociVersion": "1.0.2",
         "hostname": ground.hostname,
         "root": {"path": ground.rootfs, "readonly": limits.read_only},
-        "process": process(container, ground, account, &capabilities),
+        "process": process(container, ground, account, &capabilities)?,
         "mounts": mounts(container, ground),
         "linux": linux,
     }))
@@ -118,10 +118,10 @@ fn process(
     ground: &Ground<'_>,
     account: &Account,
     capabilities: &[&str],
-) -> Value {
+) -> Result<Value> {
     let asked = &container.wish.process;
     let cwd = asked.workdir.clone().unwrap_or_else(|| PathBuf::from("/"));
-    json!({
+    let mut process = json!({
         "terminal": asked.terminal,
         "user": user(account),
         "cwd": cwd,
@@ -132,7 +132,18 @@ fn process(
             "effective": capabilities,
             "permitted": capabilities,
         },
-    })
+    });
+    let limits = &container.wish.limits;
+    if limits.no_new_privileges {
+        process["noNewPrivileges"] = true.into();
+    }
+    if !limits.ulimits.is_empty() {
+        process["rlimits"] = ulimits::oci(&limits.ulimits)?.into();
+    }
+    if let Some(wanted) = limits.oom_score_adj {
+        process["oomScoreAdj"] = ulimits::oci_oom_score_adj(wanted)?.into();
+    }
+    Ok(process)
 }
 
 /// The OCI `user` object.

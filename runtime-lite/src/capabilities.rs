@@ -1,5 +1,5 @@
 //! The capabilities of a container: Docker's fourteen, as far as this host lets us give them.
-//! `bundle` asks for the set, `seccomp` derives its filter from it.
+//! `bundle` asks for the set, `seccomp` derives its filter from it, `ulimits` asks what we have ourselves.
 //! It must never add one that neither Docker gives by default nor the user asked for.
 
 use std::fs;
@@ -113,11 +113,20 @@ fn names(words: &[String]) -> Result<Vec<Option<(&'static str, u32)>>> {
 
 /// CapBnd of proc(5), as a mask.
 fn bounding_set() -> Result<u64> {
+    mask("CapBnd:")
+}
+
+/// Whether this process has the capability with that number in force.
+pub(crate) fn effective(number: u32) -> Result<bool> {
+    Ok(mask("CapEff:")? >> number & 1 == 1)
+}
+
+fn mask(name: &str) -> Result<u64> {
     let path = Path::new("/proc/self/status");
     let status = fs::read_to_string(path).map_err(Error::file("read", path))?;
     let mask = status
         .lines()
-        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
     // A kernel without the line has nothing to say against any.
     Ok(mask.unwrap_or(u64::MAX))

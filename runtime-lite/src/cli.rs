@@ -118,6 +118,8 @@ pub(crate) enum Command {
     Image(crate::image::Command),
     /// Clean up what dead containers left, wharf's own and other runtimes'.
     Gc(Gc),
+    /// Say what is missing or in the way on this host, and what to do about it.
+    Doctor(Json),
     /// Remove everything that wharf and the plugins keep on this host.
     Uninstall(Uninstall),
     /// Put a container away that has ended.

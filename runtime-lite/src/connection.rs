@@ -10,10 +10,10 @@ use wharfline_spec::cni::{ConfList, PortMapping};
 use wharfline_spec::{ContainerId, IfName};
 
 use crate::cli;
-use crate::container::{self, Attachment, Mode};
+use crate::container::{self, Attachment, Mode, Rank};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::{network, ports};
+use crate::{gateway, network, ports};
 
 /// How a container is to be connected.
 #[derive(Debug)]
@@ -73,7 +73,8 @@ fn networks(home: &Home, given: &[String]) -> Result<Vec<Attachment>> {
     let mut made: Vec<Attachment> = Vec::new();
     if given.is_empty() {
         let known = network::find_or_make_default(home)?;
-        return Ok(vec![attachment(&known.list, "eth0", &Given::default())?]);
+        let first = attachment(&known.list, "eth0", &Given::default(), Rank::default())?;
+        return Ok(vec![first]);
     }
     for text in given {
         made.push(one_more(home, text, &made)?);
@@ -81,7 +82,7 @@ fn networks(home: &Home, given: &[String]) -> Result<Vec<Attachment>> {
     Ok(made)
 }
 
-/// The attachment that `NAME[:ip=..,mac=..,ifname=..]` asks for, beside those that there are.
+/// The attachment that `NAME[:ip=..,mac=..,ifname=..,gw-priority=..]` asks for, beside those that there are.
 pub(crate) fn one_more(home: &Home, text: &str, others: &[Attachment]) -> Result<Attachment> {
     let (name, options) = text.split_once(':').unwrap_or((text, ""));
     if matches!(name, "none" | "host" | "container") {
@@ -111,7 +112,12 @@ pub(crate) fn one_more(home: &Home, text: &str, others: &[Attachment]) -> Result
             rule: "is the name of two interfaces",
         });
     }
-    attachment(&known.list, &ifname, &given)
+    let turn = others.iter().map(|other| other.gateway.turn + 1).max();
+    let rank = Rank {
+        priority: given.priority,
+        turn: turn.unwrap_or_default(),
+    };
+    attachment(&known.list, &ifname, &given, rank)
 }
 
 /// The options of one network.
@@ -120,6 +126,7 @@ struct Given {
     addresses: Vec<IpAddr>,
     mac: Option<String>,
     ifname: Option<String>,
+    priority: i32,
 }
 
 impl Given {
@@ -146,7 +153,15 @@ impl Given {
                     given.mac = Some(value.to_owned());
                 }
                 "ifname" => given.ifname = Some(value.to_owned()),
-                _ => return Err(refuse("has an option other than ip, mac, ifname")),
+                "gw-priority" => {
+                    given.priority = gateway::priority(value)
+                        .ok_or_else(|| refuse("has a gw-priority that is not -1000 to 1000"))?;
+                }
+                _ => {
+                    return Err(refuse(
+                        "has an option other than ip, mac, ifname, gw-priority",
+                    ));
+                }
             }
         }
         Ok(given)
@@ -160,7 +175,7 @@ fn is_mac(text: &str) -> bool {
 }
 
 /// Arguments go by the capability that a plugin declares, else by CNI_ARGS (CNI CONVENTIONS).
-fn attachment(list: &ConfList, ifname: &str, given: &Given) -> Result<Attachment> {
+fn attachment(list: &ConfList, ifname: &str, given: &Given, gateway: Rank) -> Result<Attachment> {
     let declares = |capability: &str| {
         let mut all = list.plugins.iter().flat_map(|plugin| &plugin.capabilities);
         all.any(|declared| declared == capability)
@@ -188,6 +203,7 @@ fn attachment(list: &ConfList, ifname: &str, given: &Given) -> Result<Attachment
         ifname: IfName::new(ifname)?,
         capabilities,
         args,
+        gateway,
     })
 }
 

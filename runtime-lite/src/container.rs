@@ -18,6 +18,7 @@ use wharfline_spec::{ContainerId, IfName, NetworkName};
 
 use crate::error::{Error, Result};
 use crate::home::{Home, boot_id};
+use crate::ulimits::Ulimit;
 
 /// Version of container.json; one that this wharf does not know is left alone.
 const VERSION: u32 = 1;
@@ -124,8 +125,15 @@ pub(crate) struct Limits {
     pub(crate) read_only: bool,
     pub(crate) cap_add: Vec<String>,
     pub(crate) cap_drop: Vec<String>,
+    /// Whether no program may gain privileges (PR_SET_NO_NEW_PRIVS).
+    pub(crate) no_new_privileges: bool,
     pub(crate) devices: Vec<Device>,
     pub(crate) resources: Resources,
+    /// Limits of each process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ulimits: Vec<Ulimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oom_score_adj: Option<i32>,
 }
 
 /// Limits by control groups.
@@ -245,6 +253,18 @@ pub(crate) struct Attachment {
     /// Pairs for CNI_ARGS, for plugins that declare no capability for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) args: Vec<(String, String)>,
+    /// Which default route it gets among the container's.
+    #[serde(default)]
+    pub(crate) gateway: Rank,
+}
+
+/// The place of an interface's default route among those of a container: see `gateway`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rank {
+    /// What was asked for; the highest has the gateway.
+    pub(crate) priority: i32,
+    /// Among equals the lowest has it: they are numbered as they come.
+    pub(crate) turn: u32,
 }
 
 /// A new container's identity: 256 random bits, as Docker's.

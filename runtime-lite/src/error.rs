@@ -138,6 +138,8 @@ pub(crate) enum Error {
     StatusFailed(usize),
     #[error("{0} of the things to clean could not be cleaned")]
     Uncleaned(usize),
+    #[error("problems found: {0}")]
+    Unwell(usize),
     #[error(
         "there are containers and volumes left: {}; remove them first (`wharf rm`, `wharf volume rm`)", .0.join(", ")
     )]

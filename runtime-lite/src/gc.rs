@@ -1,7 +1,8 @@
 //! `wharf gc`: cleans up what dead containers left, wharf's own and other runtimes'.
 //! People and timers call it; docs/wharf.md says what counts as dead, and why.
-//! It must never change the host but by the plugins' own DEL and GC, and never detach what may still live.
+//! It must never change the host but by the plugins' own DEL and GC (or their calls for Docker), and never detach what may still live.
 
+mod docker;
 mod evidence;
 mod leases;
 mod plan;
@@ -17,7 +18,7 @@ use crate::home::Home;
 use crate::remove;
 use crate::settle::{self, Left};
 use crate::turn::{self, Turn};
-use crate::{freezer, netns, output, root};
+use crate::{freezer, netns, network, output, root};
 use evidence::{CachedBy, Evidence, Key, Verdict};
 use plan::Plan;
 use survey::Survey;
@@ -66,6 +67,28 @@ pub(crate) fn living(home: &Home) -> Result<Vec<String>> {
     Ok(found.attachments.iter().filter_map(lives).collect())
 }
 
+/// What is dead and still there, with the reason; `gc` would take it away. Endpoints of Docker's are its driver's to evict.
+pub(crate) fn dead(home: &Home) -> Result<Vec<String>> {
+    let found = survey::survey(home)?;
+    let dockers = network::docker::all(home);
+    let is_dockers = |key: &Key| {
+        let mut ids = dockers.iter().map(|network| &network.kept.request.network);
+        ids.any(|id| *id == key.network)
+    };
+    let attachments = found.attachments.iter();
+    let told = |(key, evidence): (&Key, &Evidence)| match &evidence.verdict {
+        Verdict::Dead(why) if !evidence.owned && !is_dockers(key) => {
+            Some(format!("{}: {why}", plan::object(key)))
+        }
+        _ => None,
+    };
+    let containers = found.dead.iter().map(|(about, _)| {
+        let (id, name) = (about.short_id(), &about.name);
+        format!("container {id} ({name}): nobody looks after it")
+    });
+    Ok(attachments.filter_map(told).chain(containers).collect())
+}
+
 /// Cleans up what is dead before the rest is uninstalled; tells each line to `say`.
 pub(crate) fn leftovers(home: &Home, dry_run: bool, say: &mut dyn FnMut(String)) -> Result<()> {
     let _turn = turn(home, dry_run)?;
@@ -105,6 +128,9 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
         };
         let detached = client.del(&orphan.list, &orphan.attach);
         failed.extend(detached.err().map(|error| error.to_string()));
+    }
+    for (key, _) in &decided.endpoints {
+        failed.extend(docker::dissolve(key).err().map(|error| error.chain()));
     }
     for collection in &decided.collections {
         let list = plan::dated(&collection.list, found.as_of);

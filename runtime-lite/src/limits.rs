@@ -25,7 +25,24 @@ fn refuse(given: &str, rule: &'static str) -> Error {
 
 /// What the options ask for.
 pub(crate) fn resources(asked: &cli::Usage) -> Result<Resources> {
-    let blkio = asked.blkio.iter().map(|given| blkio(given));
+    // Docker's words for the same.
+    let words = [
+        ("rbps", &asked.device_read_bps),
+        ("wbps", &asked.device_write_bps),
+        ("riops", &asked.device_read_iops),
+        ("wiops", &asked.device_write_iops),
+    ];
+    let mut given = asked.blkio.clone();
+    given.extend(
+        asked
+            .blkio_weight
+            .iter()
+            .map(|weight| format!("weight={weight}")),
+    );
+    for (key, rates) in words {
+        given.extend(rates.iter().map(|rate| format!("{key}={rate}")));
+    }
+    let blkio = given.iter().map(|given| blkio(given));
     Ok(Resources {
         memory: asked.memory.as_deref().map(units::bytes).transpose()?,
         millicpus: asked.cpus.as_deref().map(units::millicpus).transpose()?,

@@ -11,12 +11,14 @@ mod commit;
 mod connection;
 mod container;
 mod copy;
+mod doctor;
 mod error;
 mod etc;
 mod events;
 mod exec;
 mod format;
 mod freezer;
+mod gateway;
 mod gc;
 mod health;
 mod home;
@@ -29,12 +31,14 @@ mod names;
 mod netns;
 mod network;
 mod output;
+mod plugin;
 mod ports;
 mod ps;
 mod remove;
 mod restore;
 mod root;
 mod run;
+mod sealed;
 mod seccomp;
 mod session;
 mod settle;
@@ -44,6 +48,7 @@ mod signals;
 mod start;
 mod stop;
 mod turn;
+mod ulimits;
 mod uninstall;
 mod units;
 mod update;
@@ -134,6 +139,7 @@ fn plain(home: &Home, command: Command) -> Result<()> {
         Command::Network(command) => network_command(home, command),
         Command::Image(command) => image::run(home, command),
         Command::Gc(wanted) => gc::gc(home, &wanted),
+        Command::Doctor(wanted) => doctor::examine(home, wanted.json),
         Command::Uninstall(wanted) => uninstall::uninstall(home, wanted.dry_run),
         Command::Settle { id } => settle::settle(home, &id),
         Command::Completions { shell } => {

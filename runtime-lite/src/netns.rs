@@ -10,6 +10,7 @@ use std::thread;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -48,11 +49,56 @@ fn ensure_folder(home: &Home) -> Result<()> {
     match fs::create_dir(dir) {
         Ok(()) => {
             let note = home.run().join(FOLDER_NOTE);
-            fs::write(&note, "").map_err(Error::file("write", note))
+            fs::write(&note, "").map_err(Error::file("write", note))?;
         }
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(cause) => Err(Error::file("create", dir)(cause)),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(cause) => return Err(Error::file("create", dir)(cause)),
     }
+    share(dir)
+}
+
+/// Makes the folder a shared mount, as ip-netns(8) and podman do when they first use it. Were it left to them, they would
+/// cover what is mounted here, and nobody could remove that any more (EBUSY).
+fn share(dir: &Path) -> Result<()> {
+    let nothing = None::<&str>;
+    let shared = || {
+        mount(
+            nothing,
+            dir,
+            nothing,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
+            nothing,
+        )
+    };
+    let failed = |errno| Error::kernel("share the mount", dir)(errno);
+    // The lock that ip-netns(8) takes for the same.
+    let lock = File::open(dir).map_err(Error::file("open", dir))?;
+    flock(&lock, FlockOperation::LockExclusive)
+        .map_err(|errno| Error::file("lock", dir)(errno.into()))?;
+    match shared() {
+        // It is no mount point yet.
+        Err(Errno::EINVAL) => {
+            mount(
+                Some(dir),
+                dir,
+                nothing,
+                MsFlags::MS_BIND | MsFlags::MS_REC,
+                nothing,
+            )
+            .map_err(failed)?;
+            shared().map_err(failed)
+        }
+        other => other.map_err(failed),
+    }
+}
+
+/// Removes the folder of named namespaces, if nothing is in it any more.
+pub(crate) fn remove_folder(dir: &Path) -> io::Result<()> {
+    if fs::read_dir(dir)?.next().is_none() {
+        // A mount point can't be removed; one that is none is as well.
+        let _ = umount2(dir, MntFlags::MNT_DETACH);
+    }
+    fs::remove_dir(dir)
 }
 
 /// Whether wharf made the folder of named namespaces in this boot.

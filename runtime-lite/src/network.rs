@@ -4,6 +4,7 @@
 
 pub(crate) mod compose;
 pub(crate) mod connect;
+pub(crate) mod docker;
 pub(crate) mod inspect;
 pub(crate) mod probe;
 pub(crate) mod remove;
@@ -124,8 +125,10 @@ pub(crate) fn ls(home: &Home, as_json: bool) -> Result<()> {
     for complaint in &broken {
         output::warn(&complaint.to_string());
     }
+    let dockers = docker::all(home);
     if as_json {
-        output::print_json(&known.iter().map(describe).collect());
+        let of_docker = dockers.iter().map(docker::DockerNetwork::describe);
+        output::print_json(&known.iter().map(describe).chain(of_docker).collect());
         return Ok(());
     }
     let mut table = Table::new(&["NETWORK", "PLUGINS", "SUBNETS", "FILE"]);
@@ -134,6 +137,14 @@ pub(crate) fn ls(home: &Home, as_json: bool) -> Result<()> {
             network.list.name.to_string(),
             types(&network.list).join(" "),
             subnet::of_list(&network.list).join(" "),
+            network.path.display().to_string(),
+        ]);
+    }
+    for network in &dockers {
+        table.row(vec![
+            network.name.clone(),
+            "wharf-bridge (Docker)".to_owned(),
+            network.subnets().join(" "),
             network.path.display().to_string(),
         ]);
     }

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -17,6 +18,7 @@ use crate::container::Folder;
 use crate::error::{Error, Result};
 use crate::freezer;
 use crate::home::Home;
+use crate::sealed::Sealed;
 
 /// The shim's file name.
 const BINARY: &str = "wharf-shim";
@@ -41,7 +43,9 @@ impl Shim {
         let words = File::create(&log).map_err(Error::file("create", &log))?;
         let binary = binary();
         let settler = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("wharf"));
-        let child = Command::new(&binary)
+        let sealed = Sealed::of(&binary, folder.path())?;
+        let child = Command::new(sealed.path())
+            .arg0(&binary)
             .arg("run")
             .arg(folder.path())
             .arg(settler)

@@ -4,18 +4,9 @@
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use wharf_protocol::FORWARDED;
 
 use crate::error::{Error, Result};
-
-const FORWARDED: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
-];
 
 /// From now on these signals are read, and do not end this process.
 pub(crate) fn catch() -> Result<SignalFd> {

@@ -110,7 +110,7 @@ impl Start<'_> {
         root::make_workdir(self.about)?;
         for attachment in &self.about.wish.attachments {
             let list = self.list(attachment)?;
-            attach::keep(self.folder, &attachment.ifname, &list)?;
+            attach::keep(self.folder, attachment, &list)?;
         }
         etc::prepare(self.folder)?;
         let sources = volume::prepare(self.home, self.about, self.folder)?;

@@ -43,11 +43,11 @@ pub(crate) fn uninstall(home: &Home, dry_run: bool) -> Result<()> {
         plugin_side(home, plugin, &mut report)?;
     }
     for path in files(home) {
-        report.take(&path.display().to_string(), || remove(&path));
+        report.take(&path.display().to_string(), || remove(home, &path));
     }
     for dir in shared_folders() {
         if is_empty(&dir) {
-            report.take(&dir.display().to_string(), || remove(&dir));
+            report.take(&dir.display().to_string(), || remove(home, &dir));
         }
     }
     match report.failed {
@@ -182,9 +182,10 @@ fn has_groups(path: &Path) -> bool {
 }
 
 /// Removes a file, or a folder with its files; a control group's files go with it, and an absent one is success.
-fn remove(path: &Path) -> Result<()> {
+fn remove(home: &Home, path: &Path) -> Result<()> {
     let removed = match path {
         _ if path.starts_with("/sys/fs/cgroup") => fs::remove_dir(path),
+        _ if path == home.netns_dir() => netns::remove_folder(path),
         _ if path.is_dir() => fs::remove_dir_all(path),
         _ => fs::remove_file(path),
     };

@@ -2,10 +2,8 @@
 //! `mounts` names them, `start` makes them, `settle` gives them back, `remove` takes away those without a name.
 //! It must never remove one that has a name, unless it is asked to by that name.
 
-mod address;
 pub(crate) mod command;
 mod driver;
-mod exchange;
 mod held;
 
 use std::collections::BTreeMap;

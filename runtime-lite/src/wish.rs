@@ -16,7 +16,7 @@ use crate::connection;
 use crate::container::{Limits, Names, Process, Wish};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::{health, limits, mounts, root, units};
+use crate::{health, limits, mounts, root, ulimits, units};
 
 /// The definition that these options ask for.
 pub(crate) fn of(home: &Home, asked: cli::Container) -> Result<Wish> {
@@ -39,6 +39,9 @@ pub(crate) fn of(home: &Home, asked: cli::Container) -> Result<Wish> {
             resources: limits::resources(&asked.limits.usage)?,
             cap_add: asked.limits.cap_add,
             cap_drop: asked.limits.cap_drop,
+            no_new_privileges: no_new_privileges(&asked.limits.security_opt)?,
+            ulimits: ulimits::of(&asked.limits.ulimit)?,
+            oom_score_adj: ulimits::oom_score_adj(asked.limits.oom_score_adj)?,
         },
         image: asked.image,
         image_id: image.id,
@@ -65,6 +68,19 @@ fn orders(asked: &cli::Container, image: &Defaults) -> Result<Orders> {
         health: health::of(&asked.health, image)?,
         runtime: asked.runtime.as_deref().map(runtime).transpose()?,
     })
+}
+
+/// Docker's word for it; its others say what is the bundle's here.
+fn no_new_privileges(given: &[String]) -> Result<bool> {
+    let known =
+        |word: &&String| word.as_str() == "no-new-privileges" || *word == "no-new-privileges=true";
+    match given.iter().find(|word| !known(word)) {
+        Some(other) => Err(Error::BadValue {
+            given: other.clone(),
+            rule: "is no security option other than no-new-privileges",
+        }),
+        None => Ok(!given.is_empty()),
+    }
 }
 
 fn process(asked: &cli::Container, image: &Defaults) -> Result<Process> {

@@ -15,6 +15,8 @@ mod commit;
 mod connect;
 #[path = "suite/crash.rs"]
 mod crash;
+#[path = "suite/doctor.rs"]
+mod doctor;
 #[path = "suite/drivers.rs"]
 mod drivers;
 #[path = "suite/escape.rs"]
@@ -29,6 +31,12 @@ mod image;
 mod isolation;
 #[path = "suite/lifecycle.rs"]
 mod lifecycle;
+#[path = "suite/limits.rs"]
+mod limits;
+#[path = "suite/load.rs"]
+mod load;
+#[path = "suite/machine.rs"]
+mod machine;
 #[path = "suite/networks.rs"]
 mod networks;
 #[path = "suite/observe.rs"]
@@ -37,6 +45,8 @@ mod observe;
 mod options;
 #[path = "suite/policy.rs"]
 mod policy;
+#[path = "suite/recipes.rs"]
+mod recipes;
 #[path = "suite/run.rs"]
 mod run;
 #[path = "suite/runtimes.rs"]

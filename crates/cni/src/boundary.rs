@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use wharfline_kernel::netns;
 use wharfline_spec::cni::{CniError, NetConf, Version, code};
 
 use crate::environment::{self, ReadVariable, Who};
@@ -98,7 +97,7 @@ impl Boundary<'_> {
                         who.ifname
                     )
                 });
-                attachment_verb(plugin, request(verb, who, conf, path)?)
+                attachment_verb(plugin, request(verb, who, conf, path))
             }
             Verb::Gc | Verb::Status => {
                 let conf = self.configuration(plugin, verb)?;
@@ -177,37 +176,16 @@ fn read(bytes: &[u8], verb: Verb) -> Result<NetConf, CniError> {
     Ok(conf)
 }
 
-/// Puts the request together; the plugin's own namespace is never taken for a container's.
-fn request(verb: Verb, who: Who, conf: NetConf, path: Vec<PathBuf>) -> Result<Request, Refusal> {
-    let mut netns = who.netns;
-    if !who.own_netns_permitted && netns.as_deref().is_some_and(netns::is_own) {
-        if verb != Verb::Del {
-            let msg = format!(
-                "CNI_NETNS {}: is the plugin's own network namespace",
-                shown(&netns)
-            );
-            let error = CniError::new(code::INVALID_NETNS, msg);
-            return Err(Refusal {
-                version: conf.cni_version,
-                error,
-            });
-        }
-        // A path by pid (/proc/PID/ns/net) may name anybody once the container is gone. The host's
-        // half of the attachment is still to be removed.
-        tracing::warn!(
-            "DEL: CNI_NETNS {} is the plugin's own; taken as gone",
-            shown(&netns)
-        );
-        netns = None;
-    }
+/// Puts the request together. Whether the namespace is one that may be worked in, the engine finds out.
+fn request(verb: Verb, who: Who, conf: NetConf, path: Vec<PathBuf>) -> Request {
     let Who {
         container,
+        netns,
         ifname,
         args,
         args_text,
-        ..
     } = who;
-    Ok(Request {
+    Request {
         verb,
         conf,
         container,
@@ -216,14 +194,7 @@ fn request(verb: Verb, who: Who, conf: NetConf, path: Vec<PathBuf>) -> Result<Re
         args,
         args_text,
         path,
-    })
-}
-
-fn shown(netns: &Option<PathBuf>) -> String {
-    netns
-        .as_deref()
-        .map(|p| p.display().to_string())
-        .unwrap_or_default()
+    }
 }
 
 fn attachment_verb<P: Plugin>(plugin: &P, request: Request) -> Result<Option<Value>, Refusal> {

@@ -30,8 +30,6 @@ pub(crate) struct Who {
     pub(crate) ifname: IfName,
     pub(crate) args: Args,
     pub(crate) args_text: String,
-    /// The caller permits the plugin's own namespace as the container's (libcni's tests do).
-    pub(crate) own_netns_permitted: bool,
 }
 
 /// Reads `CNI_COMMAND`.
@@ -69,7 +67,6 @@ pub(crate) fn path(env: &ReadVariable<'_>, verb: Verb) -> Result<Vec<PathBuf>, C
 /// Code 4 naming the variable whose value cannot be used.
 pub(crate) fn who(env: &ReadVariable<'_>) -> Result<Who, CniError> {
     let required = |name| text(env, name)?.ok_or_else(|| missing(&[name]));
-    let override_text = text(env, "CNI_NETNS_OVERRIDE")?.unwrap_or_default();
     let args_text = text(env, "CNI_ARGS")?.unwrap_or_default();
     Ok(Who {
         container: ContainerId::new(&required("CNI_CONTAINERID")?)
@@ -81,7 +78,6 @@ pub(crate) fn who(env: &ReadVariable<'_>) -> Result<Who, CniError> {
             .map_err(|e| invalid("CNI_IFNAME", &e.to_string()))?,
         args: Args::parse(&args_text)?,
         args_text,
-        own_netns_permitted: override_text == "1" || override_text.eq_ignore_ascii_case("true"),
     })
 }
 

@@ -14,9 +14,13 @@ mod environment;
 mod exec;
 mod log;
 #[cfg(feature = "plugin")]
+pub mod mac;
+#[cfg(feature = "plugin")]
 mod operator;
 mod panics;
 mod plugin;
+#[cfg(feature = "plugin")]
+pub mod served;
 mod signals;
 pub mod start;
 mod stdout;

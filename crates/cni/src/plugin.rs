@@ -64,7 +64,7 @@ pub struct Request {
     /// The container.
     pub container: ContainerId,
     /// Path of its network namespace. Always set for ADD and CHECK; `None` for DEL when the runtime
-    /// has lost it, or when it names the namespace that the plugin itself runs in.
+    /// has lost it.
     pub netns: Option<PathBuf>,
     /// The interface's name in the container.
     pub ifname: IfName,

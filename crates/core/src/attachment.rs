@@ -106,6 +106,13 @@ pub fn bridge_mac(bridge: &IfName) -> MacAddr6 {
     MacAddr6::new(0x0a, 0x5a, tail[0], tail[1], tail[2], tail[3])
 }
 
+/// A MAC for the host's own link on a parent. The parent's MAC tells it from that of another host on the segment.
+pub fn shim_mac(shim: &IfName, parent: MacAddr6) -> MacAddr6 {
+    let hash = stable_hash(&[shim.as_str().as_bytes(), parent.as_bytes()]);
+    let tail = (hash as u32).to_be_bytes();
+    MacAddr6::new(0x0a, 0x5b, tail[0], tail[1], tail[2], tail[3])
+}
+
 /// A link name of ours: `prefix` and 60 bits of a hash, at most 15 bytes for a prefix of three.
 pub fn derived_name(prefix: &str, hash: u64) -> IfName {
     let mut name = String::with_capacity(15);

@@ -11,6 +11,7 @@
 //! uninstall       what stays after the last container, and taking it away
 //! tables, cascade, vlan_gateway    shared things: our nftables tables, further bridges, a foot in a VLAN
 //! vouched         which of our tables need not be looked at again
+//! sub_interface   links that stand on another, and their parents
 //! publish         what published ports consist of, and who has one already
 //! passage         other firewalls that drop what we forward
 //! ```
@@ -35,6 +36,7 @@ pub mod record;
 mod remove;
 pub mod session;
 pub mod state;
+pub mod sub_interface;
 pub mod tables;
 mod transaction;
 mod undo;

@@ -34,3 +34,28 @@ pub(crate) fn serialize_pairs<S: Serializer>(
     }
     list.end()
 }
+
+/// A MAC that may be absent.
+pub(crate) mod optional {
+    use super::{Deserialize, Deserializer, MacAddr6, Serializer, de};
+
+    /// Writes it, where there is one.
+    pub(crate) fn serialize<S: Serializer>(
+        mac: &Option<MacAddr6>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match mac {
+            Some(mac) => super::serialize(mac, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads it, where there is one.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<MacAddr6>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(de::Error::custom))
+            .transpose()
+    }
+}

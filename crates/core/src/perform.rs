@@ -19,6 +19,7 @@ use crate::passage;
 use crate::plan::{Bridge, NsRef, Op, Port};
 use crate::port_vlan::set_vlans;
 use crate::session::Session;
+use crate::sub_interface;
 use crate::tables;
 use crate::undo::Undo;
 use crate::vlan_gateway;
@@ -52,6 +53,10 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
         )),
         Op::EnsureVlanGateway { .. } => shared(vlan_gateway::ensure(session, op)),
         Op::CreateVeth(veth) => cascade::create_veth(session, veth),
+        Op::CreateSubInterface(new) => sub_interface::create(session, key, new),
+        Op::EnsureVlanParent(parent) => shared(sub_interface::ensure_parent(session, parent)),
+        Op::EnsureHostShim(shim) => shared(sub_interface::ensure_host_shim(session, shim)),
+        Op::RequireFree { link, ips } => shared(sub_interface::require_free(session, link, ips)),
         Op::AttachPort { link, bridge } => attach_port(session, link, bridge),
         Op::SetPort(port) => set_port(session, port).map(|()| Undo::Nothing),
         Op::RaisePort { link, alias } => {

@@ -14,8 +14,13 @@ use wharfline_spec::names::{ContainerId, IfName, NetworkName, VlanId};
 
 use crate::mac;
 
+pub mod interior;
+mod sub_interface;
+
+pub use sub_interface::{HostShim, Parent, SubInterface, SubInterfaceIdentity, VlanParent};
+
 /// Which namespace an operation works in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NsRef {
     /// The host's, where the plugin was started.
@@ -73,6 +78,19 @@ pub enum Op {
     },
     /// A new veth pair: one end on a bridge, the other in the container.
     CreateVeth(Veth),
+    /// A new link that stands on another one.
+    CreateSubInterface(SubInterface),
+    /// A link for one VLAN of another one is there and up.
+    EnsureVlanParent(VlanParent),
+    /// The host has a link of its own beside the containers', up and without addresses.
+    EnsureHostShim(HostShim),
+    /// Nobody on the segment of the container's link has one of these addresses.
+    RequireFree {
+        /// The link.
+        link: IfName,
+        /// The addresses.
+        ips: Vec<IpAddr>,
+    },
     /// An existing link becomes a port of a bridge.
     AttachPort {
         /// The link.
@@ -323,6 +341,10 @@ pub enum Target {
         #[serde(with = "mac")]
         mac: MacAddr6,
     },
+    /// A link of ours that stands on another one.
+    SubInterface(SubInterfaceIdentity),
+    /// A link for one VLAN of another one, if we made it.
+    VlanParent(VlanParent),
     /// A link that we attached to a bridge and did not make.
     Port {
         /// Its name.

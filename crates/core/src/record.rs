@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use wharfline_kernel::NetnsId;
 use wharfline_kernel::nft::Element;
 use wharfline_spec::names::{ContainerId, IfName, NetworkName};
 
@@ -77,8 +78,12 @@ impl Record {
 
     /// Whether the container's namespace is the one that the record was written for.
     pub fn netns_lives(&self) -> bool {
-        wharfline_kernel::netns::identity(&self.netns)
-            .is_some_and(|id| id.ino == self.netns_id.ino && id.dev == self.netns_id.dev)
+        self.is_of(wharfline_kernel::netns::identity(&self.netns))
+    }
+
+    /// Whether this is the namespace that the record was written for.
+    pub fn is_of(&self, netns: Option<NetnsId>) -> bool {
+        netns.is_some_and(|id| id.ino == self.netns_id.ino && id.dev == self.netns_id.dev)
     }
 
     /// The elements of our tables that it stands for.

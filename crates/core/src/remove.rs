@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::outcome::or_absent;
 use crate::plan::{NsRef, Target};
 use crate::session::Session;
+use crate::sub_interface;
 use crate::tables;
 use crate::undo::{delete_link, detach, with_link};
 
@@ -33,6 +34,8 @@ pub(crate) fn remove(session: &Session, target: &Target, owner: Option<Owner<'_>
             delete_link(session, name, *mac)?;
             cascade::port_was_freed(session, bridge)
         }
+        Target::SubInterface(identity) => sub_interface::delete(session, identity),
+        Target::VlanParent(parent) => sub_interface::delete_parent(session, parent),
         Target::Port { link, bridge } => detach_from(session, link, bridge),
         Target::Neighbour { link, ip } => with_link(session, NsRef::Host, link, |host, index| {
             host.delete_neighbour(index, *ip)

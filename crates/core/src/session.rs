@@ -90,7 +90,7 @@ impl Session {
             return Err(Error::new(
                 ErrorKind::BadNetns,
                 format!(
-                    "network namespace {} is the host's own: a container needs one of its own",
+                    "{} is the plugin's own network namespace: a container needs another",
                     path.display()
                 ),
             ));
@@ -111,6 +111,11 @@ impl Session {
     /// The host's socket.
     pub fn host(&self) -> &RouteSocket {
         &self.host
+    }
+
+    /// Which namespace was entered, if any.
+    pub fn container_id(&self) -> Option<NetnsId> {
+        Some(self.container.as_ref()?.netns.id())
     }
 
     /// The container's namespace.

@@ -13,8 +13,9 @@ use wharfline_spec::names::IfName;
 
 use crate::error::Result;
 use crate::outcome::or_absent;
-use crate::plan::NsRef;
+use crate::plan::{NsRef, SubInterfaceIdentity};
 use crate::session::Session;
+use crate::sub_interface;
 
 /// What takes one operation back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,11 @@ pub(crate) enum Undo {
         name: IfName,
         /// Its MAC.
         mac: MacAddr6,
+    },
+    /// Delete the link that stands on another, if it is still the one.
+    SubInterface {
+        /// Which one.
+        identity: SubInterfaceIdentity,
     },
     /// Take the link off its bridge.
     Port {
@@ -75,6 +81,7 @@ impl Undo {
         match self {
             Self::Nothing => Ok(()),
             Self::Link { name, mac } => delete_link(session, name, *mac),
+            Self::SubInterface { identity } => sub_interface::delete(session, identity),
             Self::Port { link } => detach(session, link),
             Self::Address { ns, link, network } => {
                 with_link(session, *ns, link, |socket, index| {

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::plan::{Bridge, NsRef, Op, Port, Veth};
 use crate::port_vlan::wanted_vlans;
 use crate::session::Session;
+use crate::sub_interface;
 
 /// The table that a route is in unless it says another (rt_tables: main).
 const MAIN_TABLE: u32 = 254;
@@ -34,6 +35,9 @@ pub(crate) fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<S
         } => address(session, NsRef::Host, bridge, *network),
         Op::EnsureVlanGateway { gateway, .. } => up(session, NsRef::Host, gateway),
         Op::CreateVeth(wanted) => veth(session, wanted),
+        Op::CreateSubInterface(wanted) => sub_interface::differences(session, wanted),
+        Op::EnsureVlanParent(parent) => up(session, NsRef::Host, &parent.name),
+        Op::EnsureHostShim(shim) => up(session, NsRef::Host, &shim.link),
         Op::AttachPort { link, bridge } => attached(session, link, bridge),
         Op::SetPort(wanted) => port(session, wanted),
         Op::SetNeighbour { link, ip, mac } => neighbour(session, ns, link, *ip, *mac),
@@ -60,6 +64,7 @@ pub(crate) fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<S
         | Op::Announce { .. }
         | Op::KeepRouterAdvertisements
         | Op::AwaitDuplicateDetection { .. }
+        | Op::RequireFree { .. }
         | Op::EvictElements { .. }
         | Op::ForgetConnections { .. } => Ok(Vec::new()),
     }
@@ -338,7 +343,8 @@ pub(crate) fn mtu_differences(
     };
     let wanted = match interface.mtu {
         Some(mtu) => Some(mtu),
-        None => other_end()?,
+        None if link.kind == "veth" => other_end()?,
+        None => None,
     };
     match wanted {
         Some(wanted) if wanted != link.mtu => one(format!(

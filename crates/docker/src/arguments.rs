@@ -3,6 +3,8 @@
 //! It must never guess: an option that it does not know is refused by name.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Whose command line it is.
@@ -21,8 +23,18 @@ pub struct Program {
 pub struct Arguments {
     program: Program,
     socket: PathBuf,
+    metrics: Option<Endpoint>,
     /// Options of the plugin's own, in their order.
     own: Vec<(&'static str, String)>,
+}
+
+/// Where somebody may connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A unix socket at an absolute path.
+    Unix(PathBuf),
+    /// An address and port of TCP.
+    Tcp(SocketAddr),
 }
 
 /// What the command line asks for.
@@ -46,8 +58,12 @@ impl Arguments {
         program: Program,
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Asked, String> {
-        let mut socket = None;
-        let mut own = Vec::new();
+        let mut given = Self {
+            program,
+            socket: default_socket(program.plugin),
+            metrics: None,
+            own: Vec::new(),
+        };
         let mut rest = arguments.into_iter();
         while let Some(argument) = rest.next() {
             let argument = text(argument)?;
@@ -65,25 +81,30 @@ impl Arguments {
                     .ok_or_else(|| format!("{option}: its value is missing"))
                     .and_then(text),
             };
-            if option == "--socket" {
-                socket = Some(PathBuf::from(value()?));
-            } else if let Some((known, _)) =
-                program.options.iter().find(|(known, _)| *known == option)
-            {
-                own.push((*known, value()?));
-            } else {
-                return Err(format!("{option}: no such option (see --help)"));
-            }
+            given.take(&option, &mut value)?;
         }
-        let socket = socket.unwrap_or_else(|| default_socket(program.plugin));
-        if !socket.is_absolute() {
-            return Err(format!("--socket: {} is not absolute", socket.display()));
+        if !given.socket.is_absolute() {
+            let socket = given.socket.display();
+            return Err(format!("--socket: {socket} is not absolute"));
         }
-        Ok(Asked::Serve(Self {
-            program,
-            socket,
-            own,
-        }))
+        Ok(Asked::Serve(given))
+    }
+
+    fn take(
+        &mut self,
+        option: &str,
+        value: &mut dyn FnMut() -> Result<String, String>,
+    ) -> Result<(), String> {
+        let mut own = self.program.options.iter().map(|(known, _)| *known);
+        match option {
+            "--socket" => self.socket = PathBuf::from(value()?),
+            "--metrics-socket" => self.metrics = Some(Endpoint::parse(option, &value()?)?),
+            _ => match own.find(|known| *known == option) {
+                Some(known) => self.own.push((known, value()?)),
+                None => return Err(format!("{option}: no such option (see --help)")),
+            },
+        }
+        Ok(())
     }
 
     /// Name of the binary.
@@ -98,6 +119,12 @@ impl Arguments {
         &self.socket
     }
 
+    /// Where Prometheus reads the metrics from, if anywhere.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Endpoint> {
+        self.metrics.as_ref()
+    }
+
     /// Every value that an option of the plugin's own was given.
     pub fn values<'a>(&'a self, option: &'a str) -> impl Iterator<Item = &'a str> {
         let of_option = move |(name, _): &&(&str, String)| *name == option;
@@ -105,6 +132,26 @@ impl Arguments {
             .iter()
             .filter(of_option)
             .map(|(_, value)| value.as_str())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Endpoint {
+    fn parse(option: &str, text: &str) -> Result<Self, String> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(PathBuf::from(text)));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| {
+            format!("{option}: {text} is neither an absolute path nor an address with a port")
+        })
     }
 }
 
@@ -124,9 +171,11 @@ fn help(program: &Program) -> String {
     let default = default_socket(program.plugin);
     let mut text = format!(
         "Serves Docker's plugin protocol until SIGTERM.\n\n\
-         Usage: {name} serve [--socket PATH]{}\n\n\
+         Usage: {name} serve [--socket PATH] [--metrics-socket WHERE]{}\n\n\
          \x20 --socket PATH     the unix socket, {} unless said;\n\
-         \x20                   a socket that systemd passes (LISTEN_FDS) goes before it\n",
+         \x20                   a socket that systemd passes (LISTEN_FDS) goes before it\n\
+         \x20 --metrics-socket WHERE\n\
+         \x20                   where Prometheus reads /metrics: a path, or ADDRESS:PORT; nowhere unless said\n",
         if known.is_empty() { "" } else { " [OPTIONS]" },
         default.display(),
     );
@@ -156,8 +205,21 @@ mod tests {
             panic!("{asked:?}");
         };
         assert_eq!(arguments.socket(), Path::new("/run/a.sock"));
+        assert_eq!(arguments.metrics(), None);
         let pools: Vec<_> = arguments.values("--pool").collect();
         assert_eq!(pools, ["10.0.0.0/8", "x"]);
+    }
+
+    #[test]
+    fn metrics_are_at_a_path_or_an_address() {
+        let metrics = |value: &str| match parse(&["--metrics-socket", value]) {
+            Ok(Asked::Serve(arguments)) => arguments.metrics().cloned(),
+            other => panic!("{other:?}"),
+        };
+        let path = Endpoint::Unix(PathBuf::from("/run/m.sock"));
+        assert_eq!(metrics("/run/m.sock"), Some(path));
+        let address = "[::1]:9300".parse().expect("an address");
+        assert_eq!(metrics("[::1]:9300"), Some(Endpoint::Tcp(address)));
     }
 
     #[test]
@@ -167,6 +229,7 @@ mod tests {
             (&["--socket"], "--socket"),
             (&["--socket", "relative"], "relative"),
             (&["more"], "more"),
+            (&["--metrics-socket", "relative"], "relative"),
         ] {
             let error = parse(bad).expect_err("refused");
             assert!(error.contains(word), "{error}");

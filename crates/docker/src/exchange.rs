@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use wharfline_spec::docker::{self, Failure};
 
 use crate::log::{self, Subject};
+use crate::metrics::Metrics;
 use crate::protocol::{Protocol, activate};
 use crate::refusal::Refusal;
 
@@ -21,9 +22,17 @@ const LONGEST_BODY: usize = 16 << 20;
 /// How long a client may take for a body.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
+/// What answers requests, and counts them.
+pub(crate) struct Service {
+    /// Does the calls.
+    pub(crate) protocol: Arc<dyn Protocol>,
+    /// What came of them.
+    pub(crate) metrics: Metrics,
+}
+
 /// Answers `request`; every failure is an answer too.
 pub(crate) async fn exchange(
-    protocol: Arc<dyn Protocol>,
+    service: Arc<Service>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let begun = Instant::now();
@@ -32,12 +41,14 @@ pub(crate) async fn exchange(
     let outcome = match receive(request).await {
         Ok(body) => {
             subject = Subject::of(&body);
-            perform(protocol, &path, body).await
+            perform(service.protocol.clone(), &path, body).await
         }
         Err(refusal) => (Err(refusal), 0),
     };
     let (outcome, steps) = outcome;
-    log::call(&path, &subject, &outcome, (begun.elapsed(), steps));
+    let spent = begun.elapsed();
+    service.metrics.count(&path, &outcome, spent);
+    log::call(&path, &subject, &outcome, (spent, steps));
     Ok(respond(outcome))
 }
 

@@ -8,6 +8,7 @@ use wharfline_spec::docker::ipam::{
     RequestPool,
 };
 
+use crate::metrics::Gauge;
 use crate::protocol::{Protocol, answer, read};
 use crate::refusal::Refusal;
 
@@ -23,6 +24,8 @@ pub trait IpamDriver: Send + Sync {
     fn request_address(&self, request: &RequestAddress) -> Result<Address, Refusal>;
     /// Gives it back.
     fn release_address(&self, request: &ReleaseAddress) -> Result<(), Refusal>;
+    /// What there is of it, for Prometheus.
+    fn gauges(&self) -> Vec<Gauge>;
 }
 
 /// The protocol over a driver.
@@ -32,6 +35,10 @@ pub struct IpamProtocol<D>(pub D);
 impl<D: IpamDriver> Protocol for IpamProtocol<D> {
     fn implements(&self) -> &'static [&'static str] {
         &["IpamDriver"]
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        self.0.gauges()
     }
 
     fn call(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {

@@ -7,6 +7,8 @@
 //! listener      the socket: ours or inherited, stale ones replaced
 //! server        connections, each on its own task; SIGTERM and SIGINT end it gracefully
 //! exchange      one request: a bounded body, the call on a thread of its own, one line of log
+//! metrics       what is counted of the calls, and what a driver measures of itself, in Prometheus' text format
+//! scrape        the socket that Prometheus reads them from
 //! protocol      what a path means: `network` and `ipam`, each a trait that a plugin implements
 //! ```
 
@@ -15,9 +17,11 @@ mod exchange;
 mod ipam;
 mod listener;
 mod log;
+mod metrics;
 mod network;
 mod protocol;
 mod refusal;
+mod scrape;
 mod server;
 
 use std::io::{self, Write};
@@ -26,6 +30,7 @@ use std::sync::Arc;
 
 pub use arguments::{Arguments, Asked, Program};
 pub use ipam::{IpamDriver, IpamProtocol};
+pub use metrics::Gauge;
 pub use network::{NetworkDriver, NetworkProtocol};
 pub use protocol::Protocol;
 pub use refusal::Refusal;
@@ -40,6 +45,12 @@ pub enum ServeError {
         path: String,
         /// What was tried, and what the kernel said.
         problem: String,
+    },
+    /// The metrics cannot be counted.
+    #[error("metrics: {cause}")]
+    Metrics {
+        /// What the library said.
+        cause: prometheus::Error,
     },
     /// The kernel refused something else.
     #[error("{what}: {cause}")]

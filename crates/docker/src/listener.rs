@@ -37,6 +37,15 @@ impl Listener {
         if let Some(socket) = inherited.map_err(|e| refused(e.to_string()))? {
             return Ok((Self { made: None }, socket));
         }
+        Self::make(path)
+    }
+
+    /// A new socket at `path` in the place of a stale one.
+    pub(crate) fn make(path: &Path) -> Result<(Self, UnixListener), ServeError> {
+        let refused = |problem: String| ServeError::Socket {
+            path: path.display().to_string(),
+            problem,
+        };
         clear(path).map_err(refused)?;
         let (made, socket) = make(path).map_err(|e| refused(format!("make it: {e}")))?;
         Ok((Self { made: Some(made) }, socket))

@@ -8,6 +8,7 @@ use wharfline_spec::docker::network::{
     OfEndpoint, OfNetwork, OperInfo,
 };
 
+use crate::metrics::Gauge;
 use crate::protocol::{Protocol, answer, read};
 use crate::refusal::Refusal;
 
@@ -35,6 +36,8 @@ pub trait NetworkDriver: Send + Sync {
     fn publish(&self, endpoint: &CreateEndpoint) -> Result<(), Refusal>;
     /// Publishes none of them any more.
     fn revoke(&self, of: &OfEndpoint) -> Result<(), Refusal>;
+    /// What there is of it, for Prometheus.
+    fn gauges(&self) -> Vec<Gauge>;
 }
 
 /// The protocol over a driver.
@@ -48,6 +51,10 @@ impl<D: NetworkDriver> Protocol for NetworkProtocol<D> {
 
     fn activated(&self) {
         self.0.activated();
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        self.0.gauges()
     }
 
     fn call(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {

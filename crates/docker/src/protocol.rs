@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wharfline_spec::docker::Activation;
 
+use crate::metrics::Gauge;
 use crate::refusal::Refusal;
 
 /// One protocol, ready to be called.
@@ -15,6 +16,11 @@ pub trait Protocol: Send + Sync {
 
     /// dockerd has just found the plugin, perhaps after a crash.
     fn activated(&self) {}
+
+    /// What the driver measures of itself, now.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
+    }
 
     /// Does the call that `path` names; the JSON of its answer.
     ///

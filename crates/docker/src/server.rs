@@ -17,9 +17,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::arguments::Arguments;
-use crate::exchange::exchange;
+use crate::exchange::{Service, exchange};
 use crate::listener::Listener;
+use crate::metrics::Metrics;
 use crate::protocol::Protocol;
+use crate::scrape::Scrape;
 use crate::{ServeError, log};
 
 /// Threads that calls run on: the kernel's waits overlap, and more would only wait for its locks.
@@ -27,7 +29,7 @@ const CALLS_AT_ONCE: usize = 16;
 /// How long a thread without a call lives on.
 const IDLE_THREAD: Duration = Duration::from_secs(10);
 /// How long a client may take for the head of its request. dockerd sends it at once.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How long calls may go on after the signal to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// Clients at once; more wait in the socket's queue until a silent one is given up.
@@ -51,8 +53,14 @@ pub(crate) fn run(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> Result<
             .set_nonblocking(true)
             .map_err(failed("make the socket nonblocking"))?;
         let socket = UnixListener::from_std(socket).map_err(failed("watch the socket"))?;
+        let metrics = Metrics::new().map_err(|cause| ServeError::Metrics { cause })?;
+        let service = Arc::new(Service { protocol, metrics });
+        let _scrape = match arguments.metrics() {
+            Some(at) => Some(Scrape::begin(at, service.clone())?),
+            None => None,
+        };
         tracing::info!(socket = %arguments.socket().display(), "serving");
-        accept(&socket, &protocol, &mut stop).await;
+        accept(&socket, &service, &mut stop).await;
         Ok(())
     })
 }
@@ -88,7 +96,7 @@ impl Stop {
     }
 }
 
-async fn accept(socket: &UnixListener, protocol: &Arc<dyn Protocol>, stop: &mut Stop) {
+async fn accept(socket: &UnixListener, service: &Arc<Service>, stop: &mut Stop) {
     let (stopping, stopped) = watch::channel(false);
     let room = Arc::new(Semaphore::new(CLIENTS));
     let mut clients = JoinSet::new();
@@ -105,7 +113,7 @@ async fn accept(socket: &UnixListener, protocol: &Arc<dyn Protocol>, stop: &mut 
         };
         match accepted {
             Ok((stream, _)) => {
-                let client = converse(stream, protocol.clone(), stopped.clone());
+                let client = converse(stream, service.clone(), stopped.clone());
                 clients.spawn(async move {
                     let _place = place;
                     client.await;
@@ -134,12 +142,8 @@ async fn out_of_descriptors(refusal: &io::Error, clients: &mut JoinSet<()>) {
 
 /// One request a connection: an idle connection would hold a descriptor for nothing, and a new one costs dockerd some
 /// fifty microseconds.
-async fn converse(
-    stream: UnixStream,
-    protocol: Arc<dyn Protocol>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let service = service_fn(move |request| exchange(protocol.clone(), request));
+async fn converse(stream: UnixStream, service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
+    let service = service_fn(move |request| exchange(service.clone(), request));
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())

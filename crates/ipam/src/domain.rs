@@ -5,11 +5,26 @@
 use wharfline_core::error::{Error as CoreError, ErrorKind, Result};
 use wharfline_core::ipam::Ipam;
 use wharfline_spec::cni::{Args, CniError, CniResult, NetConf};
+use wharfline_spec::names::{ContainerId, IfName};
 
 use crate::error::Error;
 use crate::host_local;
 use crate::lease::Owner;
 use crate::store::Site;
+
+/// host-local in process: for one attachment, or for the network as a whole (GC, STATUS).
+#[must_use]
+pub fn in_process<'a>(
+    conf: &'a NetConf,
+    attachment: Option<(&'a Args, &'a ContainerId, &'a IfName)>,
+) -> Box<dyn Ipam + 'a> {
+    Box::new(match attachment {
+        Some((args, container, ifname)) => {
+            HostLocal::for_attachment(conf, args, Owner::new(container, ifname))
+        }
+        None => HostLocal::for_network(conf),
+    })
+}
 
 /// One request to host-local, served in process.
 #[derive(Debug, Clone)]

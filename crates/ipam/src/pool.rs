@@ -121,6 +121,12 @@ impl Pool {
         RangeSet::new(vec![self.range().ok()?]).ok()
     }
 
+    /// The same as one span.
+    #[must_use]
+    pub fn span(&self) -> Option<Span> {
+        self.range().ok().map(|range| range.span())
+    }
+
     /// Whether a container can have the address.
     #[must_use]
     pub fn holds(&self, ip: IpAddr) -> bool {
@@ -151,22 +157,20 @@ impl Pool {
     }
 
     fn range(&self) -> Result<Range, BadRange> {
-        let bare = IpRange {
-            subnet: self.subnet,
-            range_start: None,
-            range_end: None,
-            // Which address is the gateway's, a lease says; the network's own is no host's.
-            gateway: Some(self.subnet.network()),
+        let whole = match Range::of_small(self.subnet) {
+            Some(small) => small,
+            None => Range::new(&IpRange {
+                subnet: self.subnet,
+                range_start: None,
+                range_end: None,
+                // Which address is the gateway's, a lease says; the network's own is no host's.
+                gateway: Some(self.subnet.network()),
+            })?,
         };
-        let whole = Range::new(&bare)?;
-        let Some(part) = self.part.map(span_of) else {
-            return Ok(whole);
-        };
-        Range::new(&IpRange {
-            range_start: Some(part.first.max(whole.span().first).ip()),
-            range_end: Some(part.last.min(whole.span().last).ip()),
-            ..bare
-        })
+        match self.part.map(span_of) {
+            Some(part) => whole.within(part),
+            None => Ok(whole),
+        }
     }
 }
 
@@ -199,7 +203,7 @@ mod tests {
         for (subnet, part, word) in [
             ("10.80.0.0/16", Some("10.81.0.0/24"), "10.81.0.0/24"),
             ("10.80.0.0/16", Some("fd00::/64"), "fd00::/64"),
-            ("10.80.0.0/31", None, "too small"),
+            ("10.80.0.0/24", Some("10.80.0.0/32"), "10.80.0.0/24"),
         ] {
             let error = pool(subnet, part).expect_err("refused").to_string();
             assert!(error.contains(word), "{error}");
@@ -219,6 +223,28 @@ mod tests {
         assert!(whole.clashes_with(&pool("10.80.4.0/24", None).expect("a pool")));
         let elsewhere = Pool::new("other", whole.subnet, None).expect("a pool");
         assert!(!whole.clashes_with(&elsewhere));
+    }
+
+    #[test]
+    fn a_subnet_of_one_or_two_addresses_gives_out_all_of_them() {
+        for (subnet, addresses) in [
+            ("10.80.0.0/31", "10.80.0.0-10.80.0.1"),
+            ("10.80.0.7/32", "10.80.0.7-10.80.0.7"),
+            ("fd00:80::2/127", "fd00:80::2-fd00:80::3"),
+            ("fd00:80::5/128", "fd00:80::5-fd00:80::5"),
+        ] {
+            let pool = pool(subnet, None).expect("a pool");
+            assert_eq!(pool.set().expect("addresses").to_string(), addresses);
+        }
+        let end = pool("10.80.0.0/31", Some("10.80.0.1/32")).expect("a pool");
+        assert_eq!(
+            end.set().expect("addresses").to_string(),
+            "10.80.0.1-10.80.0.1"
+        );
+        assert!(
+            end.holds("10.80.0.0".parse().expect("an address")),
+            "a gateway's, perhaps"
+        );
     }
 
     #[test]

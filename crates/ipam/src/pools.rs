@@ -2,6 +2,8 @@
 //! Docker's face of host-local calls it; the leases are files of the same store that CNI uses.
 //! It must never give an address out twice, nor forget a pool that has leases.
 
+mod usage;
+
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -20,6 +22,8 @@ use crate::pick::{Pick, pick};
 use crate::pool::{BadPool, Pool};
 use crate::slices::{default_bases, first_free, unique_local};
 use crate::store::{Fault, Place, Site, Store};
+
+pub use usage::Usage;
 
 /// Where pools and leases are kept.
 pub const STATE_DIR: &str = "/var/lib/wharfline/ipam";

@@ -3,7 +3,7 @@
 //! Must never hold a range outside its subnet, an empty set or two ranges that overlap.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use wharfline_spec::cni::IpRange;
@@ -88,6 +88,38 @@ impl Range {
             span,
             gateway,
         })
+    }
+
+    /// Every address of a subnet that is too small to have one of its own and one for broadcasts: the two ends of a link
+    /// (RFC 3021 for IPv4, RFC 6164 for IPv6), or one host. `None` for a larger subnet.
+    #[must_use]
+    pub fn of_small(subnet: IpNetwork) -> Option<Range> {
+        let (width, nowhere) = match subnet {
+            IpNetwork::V4(_) => (32, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+            IpNetwork::V6(_) => (128, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+        };
+        let span = span_of(subnet);
+        let mapped = !subnet.is_ipv4() && span.overlaps(&MAPPED);
+        (subnet.prefix() > width - 2 && !mapped).then_some(Range {
+            subnet,
+            span,
+            // None is kept back.
+            gateway: Addr::from(nowhere),
+        })
+    }
+
+    /// As much of it as is in `part`.
+    ///
+    /// # Errors
+    /// [`BadRange`] where that is nothing.
+    pub fn within(self, part: Span) -> Result<Range, BadRange> {
+        let first = part.first.max(self.span.first);
+        let last = part.last.min(self.span.last);
+        let span = Span::new(first, last).ok_or_else(|| BadRange {
+            key: "subnet",
+            problem: format!("no host's address of it is among {part}"),
+        })?;
+        Ok(Range { span, ..self })
     }
 
     /// The addresses that may be given out; the gateway, if among them, is not.

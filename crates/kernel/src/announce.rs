@@ -14,11 +14,11 @@ use nix::sys::socket::{
 
 use crate::error::{KernelError, Result};
 
-const BROADCAST: [u8; 6] = [0xff; 6];
+pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
 /// Ethernet address of ff02::1, all nodes (RFC 2464 section 7).
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-const ETH_P_ARP: [u8; 2] = [0x08, 0x06];
-const ETH_P_IPV6: [u8; 2] = [0x86, 0xdd];
+pub(crate) const ETH_P_ARP: [u8; 2] = [0x08, 0x06];
+pub(crate) const ETH_P_IPV6: [u8; 2] = [0x86, 0xdd];
 
 /// Tells every port of the bridge `link` (an index) that `ip` is at `mac`.
 pub fn announce(link: u32, ip: IpAddr, mac: MacAddr6) -> Result<()> {
@@ -40,16 +40,17 @@ fn send(link: u32, frame: &[u8]) -> std::result::Result<(), Errno> {
     sendto(
         socket.as_raw_fd(),
         frame,
-        &destination(link)?,
+        &on_link(link, 0)?,
         MsgFlags::empty(),
     )
     .map(drop)
 }
 
-fn destination(link: u32) -> std::result::Result<LinkAddr, Errno> {
+/// Everybody on the segment of `link`, by an Ethernet protocol in network byte order (packet(7)).
+pub(crate) fn on_link(link: u32, protocol: u16) -> std::result::Result<LinkAddr, Errno> {
     let address = nix::libc::sockaddr_ll {
         sll_family: nix::libc::AF_PACKET as u16,
-        sll_protocol: 0,
+        sll_protocol: protocol,
         sll_ifindex: i32::try_from(link).map_err(|_| Errno::ENODEV)?,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -96,7 +97,7 @@ fn unsolicited_advertisement(ip: Ipv6Addr, mac: MacAddr6) -> Vec<u8> {
     frame
 }
 
-fn ethernet(to: [u8; 6], from: MacAddr6, kind: [u8; 2]) -> Vec<u8> {
+pub(crate) fn ethernet(to: [u8; 6], from: MacAddr6, kind: [u8; 2]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(86);
     frame.extend(to);
     frame.extend(from.as_bytes());
@@ -105,7 +106,7 @@ fn ethernet(to: [u8; 6], from: MacAddr6, kind: [u8; 2]) -> Vec<u8> {
 }
 
 /// RFC 8200 section 8.1: over a pseudo-header of both addresses, the length and the next header.
-fn icmpv6_checksum(from: Ipv6Addr, to: Ipv6Addr, icmp: &[u8]) -> u16 {
+pub(crate) fn icmpv6_checksum(from: Ipv6Addr, to: Ipv6Addr, icmp: &[u8]) -> u16 {
     let mut pseudo = Vec::with_capacity(40 + icmp.len());
     pseudo.extend(from.octets());
     pseudo.extend(to.octets());

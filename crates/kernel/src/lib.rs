@@ -17,8 +17,10 @@ pub mod listener;
 pub mod neighbour;
 pub mod netns;
 pub mod nft;
+pub mod probe;
 pub mod route;
 pub mod route_socket;
+pub mod sub_interface;
 pub mod sysctl;
 
 pub use error::{KernelError, Result};

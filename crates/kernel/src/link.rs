@@ -37,8 +37,12 @@ pub struct Link {
     pub promiscuous: bool,
     /// Index of the link that it stands on; of a veth its other end's, in that end's namespace.
     pub lower: Option<u32>,
+    /// Whether that one is in another namespace.
+    pub lower_is_elsewhere: bool,
     /// Index of the bridge (or other controller) that it is a port of.
     pub controller: Option<u32>,
+    /// Its group (IFLA_GROUP); 0 unless somebody gave it one.
+    pub group: u32,
     /// The text that a person set or we did (ifalias).
     pub alias: Option<String>,
     /// Its bridge port's settings, when it is one.
@@ -250,6 +254,12 @@ impl RouteSocket {
             Some(bridge) => format!("attach link {index} to bridge {bridge}"),
             None => format!("detach link {index} from its bridge"),
         })
+    }
+
+    /// Gives a link that is down another name.
+    pub fn rename(&self, index: u32, name: &IfName) -> Result<()> {
+        let attribute = LinkAttribute::IfName(name.to_string());
+        self.set_attribute(index, attribute, || format!("name link {index} {name}"))
     }
 
     /// Sets a link's MAC.

@@ -22,6 +22,8 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
+const IFLA_GROUP: u16 = 27;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
@@ -46,7 +48,9 @@ impl Link {
                 IFLA_ADDRESS => link.mac = <[u8; 6]>::try_from(value).ok().map(MacAddr6::from),
                 IFLA_MTU => link.mtu = number(value)?,
                 IFLA_LINK => link.lower = number(value),
+                IFLA_LINK_NETNSID => link.lower_is_elsewhere = true,
                 IFLA_MASTER => link.controller = number(value),
+                IFLA_GROUP => link.group = number(value)?,
                 IFLA_IFALIAS => link.alias = Some(text(value)),
                 IFLA_LINKINFO => link.read_info(value),
                 _ => {}

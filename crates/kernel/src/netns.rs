@@ -146,13 +146,6 @@ pub fn current_id() -> Result<NetnsId> {
     Ok(Netns::current()?.id())
 }
 
-/// Whether `path` is the calling thread's own namespace. One that cannot be looked at is not: what is wrong with it is
-/// said by whoever opens it.
-pub fn is_own(path: &Path) -> bool {
-    let found = std::fs::metadata(path).map(|meta| NetnsId::of(&meta));
-    found.is_ok_and(|found| current_id() == Ok(found))
-}
-
 /// The identity of the namespace at `path` without keeping it open; `None` where there is none.
 pub fn identity(path: &Path) -> Option<NetnsId> {
     Netns::open(path).ok().map(|netns| netns.id())

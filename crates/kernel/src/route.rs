@@ -25,6 +25,9 @@ pub struct IpRoute {
     /// Next hop; `None` for a destination on the link itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<IpAddr>,
+    /// The address of ours that packets come from; `None` lets the kernel choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// Lower wins; `None` is the kernel's default (0 for IPv4, 1024 for IPv6).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u32>,
@@ -51,6 +54,7 @@ impl IpRoute {
         Self {
             to,
             via,
+            source: None,
             priority: None,
             table: None,
             scope: None,
@@ -87,6 +91,10 @@ impl IpRoute {
         attributes.extend(
             self.via
                 .map(|ip| RouteAttribute::Gateway(RouteAddress::from(ip))),
+        );
+        attributes.extend(
+            self.source
+                .map(|ip| RouteAttribute::PrefSource(RouteAddress::from(ip))),
         );
         attributes.extend(self.priority.map(RouteAttribute::Priority));
         if let Some(table) = self.table {

@@ -5,11 +5,25 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::error::{KernelError, Result};
 
 /// More bytes than any value below /proc/sys/net has.
 const LONGEST: usize = 4096;
+
+/// Where the kernel shows its parameters.
+const USUAL: &str = "/proc/sys";
+
+/// Where this process finds them, if elsewhere.
+static PLACE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has this process look for the parameters below `place` from now on: a container may have /proc/sys read-only, and the
+/// host's at another path. Which namespace's they are, the thread says and not the path (proc_sys(5)). Without effect
+/// after the first call.
+pub fn look_below(place: PathBuf) {
+    let _ = PLACE.set(place);
+}
 
 /// Reads the parameter at `key`, a path below /proc/sys such as "net/ipv4/ip_forward".
 pub fn read(key: &str) -> Result<String> {
@@ -55,5 +69,8 @@ pub fn interfaces(family: &str) -> io::Result<Vec<String>> {
 }
 
 fn file(key: &str) -> PathBuf {
-    PathBuf::from("/proc/sys").join(key)
+    match PLACE.get() {
+        Some(place) => place.join(key),
+        None => PathBuf::from(USUAL).join(key),
+    }
 }

@@ -14,6 +14,8 @@ pub enum Feature {
     BridgeVlanFiltering,
     /// CONFIG_VLAN_8021Q.
     VlanLink,
+    /// CONFIG_IPVLAN.
+    IpvlanLink,
     /// CONFIG_IP_SCTP and NF_CT_PROTO_SCTP.
     Sctp,
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Feature {
         f.write_str(match self {
             Feature::BridgeVlanFiltering => "bridge-vlan-filtering",
             Feature::VlanLink => "vlan-link",
+            Feature::IpvlanLink => "ipvlan-link",
             Feature::Sctp => "sctp",
         })
     }
@@ -36,6 +39,11 @@ impl Feature {
     pub fn is_here(self) -> bool {
         let lab = Lab::new();
         let tries = |argv: &[&str]| lab.try_exec(argv, "").succeeded();
+        let tries_on_a_wire = |kind: &str| {
+            lab.host().ip("link add wire type veth peer name eriw");
+            let line = format!("link add link wire name probe type {kind}\n");
+            lab.try_exec(&["ip", "-batch", "-"], &line).succeeded()
+        };
         match self {
             Feature::BridgeVlanFiltering => tries(&[
                 "ip",
@@ -47,13 +55,9 @@ impl Feature {
                 "vlan_filtering",
                 "1",
             ]),
-            Feature::VlanLink => {
-                // Not on `lo`, which takes none on any kernel (NETIF_F_VLAN_CHALLENGED).
-                lab.host().ip("link add wire type veth peer name eriw");
-                tries(&[
-                    "ip", "link", "add", "link", "wire", "name", "probe", "type", "vlan", "id", "5",
-                ])
-            }
+            // Not on `lo`, which takes none on any kernel (NETIF_F_VLAN_CHALLENGED).
+            Feature::VlanLink => tries_on_a_wire("vlan id 5"),
+            Feature::IpvlanLink => tries_on_a_wire("ipvlan mode l2"),
             Feature::Sctp => lab.host().run(|| {
                 let somewhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
                 crate::sctp::listen(somewhere).is_ok()

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use macaddr::MacAddr6;
 use wharfline_cni::Request;
 use wharfline_core::attachment::derived_name;
-use wharfline_core::plan::Overflow;
+use wharfline_core::plan::{NsRef, Overflow};
 use wharfline_kernel::hash::stable_hash;
 use wharfline_kernel::nft::Boundary;
 use wharfline_spec::cni::{Args, CniError, Dns, NetConf};
@@ -30,8 +30,8 @@ pub(crate) struct BridgeConfig {
     pub is_default_gateway: bool,
     /// `forceAddress`: another address of the bridge gives way.
     pub force_address: bool,
-    /// `ipMasq`: what leaves the subnet leaves with the host's address.
-    pub masquerade: bool,
+    /// `ipMasq`: what leaves the subnet leaves with the host's address; Docker asks for it by family.
+    pub masquerade: Families,
     /// `mtu`, bytes; `None` derives it.
     pub mtu: Option<u32>,
     /// `hairpinMode`.
@@ -60,17 +60,16 @@ pub(crate) struct BridgeConfig {
     pub dns: Dns,
     /// Whether addresses are asked for.
     pub has_ipam: bool,
-    /// What a Docker network asks for beyond CNI's keys; `None` for CNI.
-    pub docker: Option<DockerTraits>,
-}
-
-/// What a network of Docker's is beside a bridge with containers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct DockerTraits {
-    /// Families that are masqueraded, where `masquerade` says that any is.
-    pub masquerade: Families,
-    /// What keeps the network apart from others.
+    /// What keeps the network apart from others; nothing keeps CNI's.
     pub boundary: Vec<Boundary>,
+    /// Where containers' ends are made: in the container, or on the host for dockerd to move.
+    pub born_in: NsRef,
+    /// Whether a lease without a gateway has the first host of its subnet for one, as with the reference.
+    pub implies_gateway: bool,
+    /// Whether the bridge may have several IPv4 subnets beside each other.
+    pub several_subnets: bool,
+    /// Whether the reference plugins may have served the attachment before.
+    pub succeeds_reference: bool,
 }
 
 /// One or both of IPv4 and IPv6.
@@ -81,6 +80,20 @@ pub(crate) struct Families {
 }
 
 impl Families {
+    /// Neither.
+    pub(crate) const NONE: Self = Self {
+        v4: false,
+        v6: false,
+    };
+
+    /// Whatever family an address has.
+    pub(crate) const BOTH: Self = Self { v4: true, v6: true };
+
+    /// Whether there is one.
+    pub(crate) fn any(self) -> bool {
+        self.v4 || self.v6
+    }
+
     /// Whether the family of `network` is among them.
     pub(crate) fn has(self, network: IpNetwork) -> bool {
         if network.is_ipv6() { self.v6 } else { self.v4 }
@@ -97,11 +110,13 @@ impl BridgeConfig {
         let flag = |key: &str| Ok::<_, BadField>(fields.bool(key)?.unwrap_or(false));
         let is_default_gateway = flag("isDefaultGateway")?;
         let config = Self {
-            bridge: bridge_name(&fields)?,
             is_gateway: flag("isGateway")? || is_default_gateway,
             is_default_gateway,
             force_address: flag("forceAddress")?,
-            masquerade: flag("ipMasq")?,
+            masquerade: match flag("ipMasq")? {
+                true => Families::BOTH,
+                false => Families::NONE,
+            },
             mtu: mtu(&fields)?,
             hairpin: flag("hairpinMode")?,
             promiscuous: flag("promiscMode")?,
@@ -116,7 +131,7 @@ impl BridgeConfig {
             overflow: overflow(&fields)?,
             dns: conf.dns.clone(),
             has_ipam: conf.ipam_type().is_some(),
-            docker: None,
+            ..Self::bare(bridge_name(&fields)?)
         };
         masquerade_backend(&fields)?;
         config.refuse_contradictions(&fields)?;
@@ -159,17 +174,20 @@ impl BridgeConfig {
 
     /// Whether anything of the network stands in nftables, whatever firewall the host has.
     pub(crate) fn needs_tables(&self) -> bool {
-        self.masquerade || self.mac_spoof_check || self.isolates_members() || self.docker.is_some()
+        self.masquerade.any()
+            || self.mac_spoof_check
+            || self.isolates_members()
+            || !self.boundary.is_empty()
     }
 
-    /// A plain bridge without addresses, masquerading or anything else that a network may ask for.
+    /// A plain bridge of CNI's without addresses, masquerading or anything else that a network may ask for.
     pub(crate) fn bare(bridge: IfName) -> Self {
         Self {
             bridge,
             is_gateway: false,
             is_default_gateway: false,
             force_address: false,
-            masquerade: false,
+            masquerade: Families::NONE,
             mtu: None,
             hairpin: false,
             promiscuous: false,
@@ -184,7 +202,11 @@ impl BridgeConfig {
             overflow: Overflow::Cascade,
             dns: Dns::default(),
             has_ipam: false,
-            docker: None,
+            boundary: Vec::new(),
+            born_in: NsRef::Container,
+            implies_gateway: true,
+            several_subnets: false,
+            succeeds_reference: true,
         }
     }
 

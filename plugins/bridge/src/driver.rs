@@ -95,8 +95,7 @@ impl Driver for BridgeDriver {
             Some(record) => record.own.clone(),
             None => marks(key),
         };
-        // The reference plugins never served Docker.
-        if config.masquerade && config.docker.is_none() {
+        if config.masquerade.any() && config.succeeds_reference {
             targets.push(Target::Predecessor {
                 network: key.network.clone(),
                 container: key.container.clone(),

@@ -9,7 +9,7 @@ use macaddr::MacAddr6;
 use wharfline_core::attachment::bridge_mac;
 use wharfline_core::driver::Endpoint;
 use wharfline_core::error::{Error, Result};
-use wharfline_core::plan::{Bridge, NsRef, Op, Plan, Port, Veth};
+use wharfline_core::plan::{Bridge, Op, Plan, Port, Veth};
 use wharfline_spec::cni::{CniResult, IpConfig};
 use wharfline_spec::names::IfName;
 
@@ -130,7 +130,7 @@ impl<'a> Planning<'a> {
                 bridge: link.clone(),
                 network,
                 force: self.config.force_address,
-                beside: self.config.docker.is_some(),
+                beside: self.config.several_subnets,
             });
         }
     }
@@ -215,10 +215,7 @@ impl<'a> Planning<'a> {
             host_end: self.host_end.clone(),
             host_mac: self.endpoint.key.host_mac(),
             container_end: self.endpoint.key.ifname.clone(),
-            born_in: match self.config.docker {
-                Some(_) => NsRef::Host,
-                None => NsRef::Container,
-            },
+            born_in: self.config.born_in,
             container_mac: self.container_mac,
             mtu: self.mtu,
             bridge: self.config.bridge.clone(),
@@ -248,8 +245,7 @@ fn leased(config: &BridgeConfig, lease: &CniResult) -> Result<Vec<IpConfig>> {
     }
     let with_gateway = |ip: &IpConfig| {
         let mut ip = ip.clone();
-        // Docker's networks may have a gateway elsewhere, or none: what is not said is not there.
-        if config.is_gateway && ip.gateway.is_none() && config.docker.is_none() {
+        if config.is_gateway && ip.gateway.is_none() && config.implies_gateway {
             ip.gateway = first_host(ip.address);
         }
         ip.interface = None;

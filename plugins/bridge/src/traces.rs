@@ -92,12 +92,8 @@ impl Planning<'_> {
 
     /// What keeps the network apart from others.
     pub(crate) fn boundary_elements(&self) -> Vec<Element> {
-        let boundary = self
-            .config
-            .docker
-            .iter()
-            .flat_map(|docker| &docker.boundary);
-        boundary.cloned().map(Element::Boundary).collect()
+        let boundary = self.config.boundary.iter().cloned();
+        boundary.map(Element::Boundary).collect()
     }
 
     /// The bridge's end of the foot in the VLAN.
@@ -130,15 +126,12 @@ impl Planning<'_> {
     }
 
     pub(crate) fn masquerade_elements(&self) -> Vec<Element> {
-        if !self.config.masquerade || self.ips.is_empty() {
+        if !self.config.masquerade.any() || self.ips.is_empty() {
             return Vec::new();
         }
         let link = self.config.gateway_link();
         let mut elements = vec![link_element(&link)];
-        let wanted = |ip: &&IpConfig| match &self.config.docker {
-            Some(docker) => docker.masquerade.has(ip.address),
-            None => true,
-        };
+        let wanted = |ip: &&IpConfig| self.config.masquerade.has(ip.address);
         for ip in self.ips.iter().filter(wanted) {
             let subnet = Element::Masquerade {
                 ifname: link.to_string(),

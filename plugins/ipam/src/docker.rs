@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value};
-use wharfline_docker::{Arguments, IpamDriver, IpamProtocol, Program, Protocol, Refusal};
+use wharfline_docker::{Arguments, Gauge, IpamDriver, IpamProtocol, Program, Protocol, Refusal};
 use wharfline_ipam::lease::Owner;
 use wharfline_ipam::pool::Pool;
-use wharfline_ipam::pools::{NOBODY, PoolError, Pools, STATE_DIR, Want};
+use wharfline_ipam::pools::{NOBODY, PoolError, Pools, STATE_DIR, Usage, Want};
 use wharfline_kernel::RouteSocket;
 use wharfline_spec::docker::ipam::{self, AddressSpaces, GATEWAY};
 use wharfline_spec::{ContainerId, IfName};
@@ -109,6 +109,27 @@ impl IpamDriver for DockerIpam {
             .give_back(&request.pool, request.address)
             .map_err(refusal)
     }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        match self.pools.usage() {
+            Ok(usage) => usage.iter().flat_map(gauges_of).collect(),
+            Err(failure) => {
+                tracing::warn!("measure the pools: {failure}");
+                Vec::new()
+            }
+        }
+    }
+}
+
+fn gauges_of(usage: &Usage) -> [Gauge; 2] {
+    let gauge = |state: &str, count: u128| Gauge {
+        name: "wharfline_ipam_addresses",
+        help: "Addresses of a pool that hosts can have, by state (used or free); the gateway's is among the used.",
+        labels: vec![("pool", usage.pool.id()), ("state", state.to_owned())],
+        // Exact to 2^53; of an IPv6 subnet nobody counts the last ones.
+        value: count as f64,
+    };
+    [gauge("used", usage.used), gauge("free", usage.free)]
 }
 
 fn want(request: &ipam::RequestAddress) -> Result<Want, Refusal> {

@@ -10,6 +10,8 @@ mod message;
 mod policy;
 mod status;
 
+use nix::sys::signal::Signal;
+
 pub use channel::{Channel, ChannelError};
 pub use claim::{Claim, Holder};
 pub use message::{Failure, Report, Request, Stage, Streams};
@@ -17,6 +19,17 @@ pub use policy::{Health, Orders, Restart, back_off};
 pub use status::{
     Phase, Status, Wellbeing, WellbeingState, boot_id, process_start, write_atomically,
 };
+
+/// What whoever signals `wharf`, or the shim, means for the container.
+pub const FORWARDED: [Signal; 7] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+];
 
 /// Names of the files in a container's directory; docs/wharf.md describes each.
 pub mod file {

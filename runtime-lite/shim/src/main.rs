@@ -6,6 +6,7 @@ mod console;
 mod course;
 mod error;
 mod exec;
+mod groups;
 mod health;
 mod log;
 mod payload;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         ["run", dir, settler] => supervise::run(&PathBuf::from(dir), Path::new(settler)),
         ["exec", dir] => exec::serve(Path::new(dir)),
         ["delete", dir] => runtime::delete(Path::new(dir)),
-        ["limit", dir] => runtime::limit(Path::new(dir)),
+        ["limit", dir] => groups::limit(Path::new(dir)),
         _ => {
             say(USAGE);
             return ExitCode::from(2);

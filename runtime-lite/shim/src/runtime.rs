@@ -6,13 +6,9 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use libcgroups::common::{
-    AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
-};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use wharf_protocol::{Failure, Orders, Stage, Status, file};
@@ -20,8 +16,11 @@ use wharf_protocol::{Failure, Orders, Stage, Status, file};
 use crate::Result;
 use crate::console::Console;
 use crate::error::{ShimError, chain};
+use crate::groups;
 use crate::payload::{Payload, Verdict};
 use crate::program;
+
+const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 
 /// A container that exists and waits for [`Created::start`].
 pub(crate) struct Created {
@@ -55,6 +54,7 @@ pub(crate) fn create(
         stage: Stage::Create,
         reason,
     };
+    let _making = groups::Making::begin().map_err(|cause| failed(chain(&cause)))?;
     if let Some(program) = program {
         let (pid, terminal) = program::create(program, dir, stdio)?;
         return Ok(Created {
@@ -65,7 +65,16 @@ pub(crate) fn create(
     }
     let (payload, verdict) =
         Payload::new().map_err(|cause| failed(format!("make a pipe: {cause}")))?;
-    match build(dir, stdio, payload) {
+    let before = fs::read(OOM_SCORE_ADJ);
+    let built = build(dir, stdio, payload);
+    // libcontainer hides this process and gives it the container's score, for the container's, which is a copy of it, to
+    // inherit; and leaves it so. To show it again can't fail (prctl(2)).
+    let _ = nix::sys::prctl::set_dumpable(true);
+    if let Ok(before) = before {
+        // What it had it may have again: the kernel refuses to go lower only (oom_score_adj_min).
+        let _ = fs::write(OOM_SCORE_ADJ, before);
+    }
+    match built {
         Ok((container, pid, terminal)) => Ok(Created {
             kind: Kind::Library(Box::new(container), verdict),
             pid,
@@ -160,7 +169,7 @@ pub(crate) fn delete(dir: &Path) -> Result<()> {
     if let Some(program) = orders(dir).runtime {
         program::delete(&program, dir);
     }
-    remove_cgroups(dir)?;
+    groups::remove(dir)?;
     let state = dir.join(file::RUNTIME);
     match fs::remove_dir_all(&state) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
@@ -184,66 +193,10 @@ fn kill_process(status: &Status) {
     }
 }
 
-fn remove_cgroups(dir: &Path) -> Result<()> {
-    let Some(path) = cgroups_path(dir) else {
-        return Ok(());
-    };
-    manager(dir, &path)?
-        .remove()
-        .map_err(|source| ShimError::Cgroup {
-            doing: "remove",
-            path,
-            source: Box::new(source),
-        })
-}
-
-/// Makes the running container's control groups what its bundle says now, but for its devices, which do not change.
-pub(crate) fn limit(dir: &Path) -> Result<()> {
-    let spec = Spec::load(dir.join(file::BUNDLE))
-        .map_err(|cause| refused("read the bundle")(cause.into()))?;
-    let linux = spec.linux().as_ref();
-    let resources = linux.and_then(|linux| linux.resources().clone());
-    let (Some(path), Some(mut resources)) = (cgroups_path(dir), resources) else {
-        return Ok(());
-    };
-    resources.set_devices(None);
-    let wanted = ControllerOpt {
-        resources: &resources,
-        disable_oom_killer: false,
-        oom_score_adj: None,
-        freezer_state: None,
-    };
-    manager(dir, &path)?
-        .apply(&wanted)
-        .map_err(|source| ShimError::Cgroup {
-            doing: "set the limits of",
-            path,
-            source: Box::new(source),
-        })
-}
-
-fn manager(dir: &Path, path: &Path) -> Result<AnyCgroupManager> {
-    let config = CgroupConfig {
-        cgroup_path: path.to_owned(),
-        systemd_cgroup: false,
-        container_name: container_id(dir),
-    };
-    create_cgroup_manager(config).map_err(|source| ShimError::CgroupSetup {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// The part of `container.json` that is ours to obey; nothing if it can't be read any more.
 pub(crate) fn orders(dir: &Path) -> Orders {
     let text = fs::read(dir.join(file::CONTAINER)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
-}
-
-/// The bundle's `linux.cgroupsPath`; `None` if the container never came as far as having a bundle.
-fn cgroups_path(dir: &Path) -> Option<PathBuf> {
-    let spec = Spec::load(dir.join(file::BUNDLE)).ok()?;
-    spec.linux().as_ref()?.cgroups_path().clone()
 }
 
 /// A container's directory is named after it.

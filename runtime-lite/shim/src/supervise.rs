@@ -14,7 +14,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use wharf_protocol::{Channel, Claim, Holder, Report, Status, boot_id, event};
+use wharf_protocol::{Channel, Claim, FORWARDED, Holder, Report, Status, boot_id, event};
 
 use crate::Result;
 use crate::error::ShimError;
@@ -23,18 +23,8 @@ use crate::runtime::{self, Created};
 use crate::session::{News, Owner, Session};
 use crate::streams::Streams;
 
-/// Signals that `wharf` passes on to the container through us. Whoever signals the shim means the container.
-const FORWARDED: [Signal; 9] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-    Signal::SIGCONT,
-    Signal::SIGWINCH,
-];
+/// What else a shim passes on when it is sent to itself.
+const ALSO_FORWARDED: [Signal; 2] = [Signal::SIGALRM, Signal::SIGCONT];
 
 /// Serves the container in `dir` until it is gone. `settler` is the `wharf` binary to become at the end
 /// if the `wharf` that started us has died, or left, meanwhile.
@@ -116,6 +106,8 @@ enum Ready {
 impl Shim {
     fn prepare(dir: &Path) -> Result<Shim> {
         let channel = Channel::from_stdin()?;
+        // It was started by a descriptor (`sealed` in wharf), whose number would be its name.
+        nix::sys::prctl::set_name(c"wharf-shim").map_err(ShimError::system("take a name"))?;
         // A session of its own: the terminal's ctrl-C and hang-up belong to `wharf`, which passes them on.
         nix::unistd::setsid().map_err(ShimError::system("start a session"))?;
         // What the container leaves running comes to us and not to the host's init, and is reaped.
@@ -363,7 +355,7 @@ fn readable(end: BorrowedFd<'_>) -> bool {
 }
 
 fn watch_signals() -> Result<SignalFd> {
-    let mut watched = SigSet::from_iter(FORWARDED);
+    let mut watched = SigSet::from_iter(FORWARDED.into_iter().chain(ALSO_FORWARDED));
     watched.add(Signal::SIGCHLD);
     watched
         .thread_block()

@@ -82,7 +82,7 @@ pub(crate) struct Connection {
     /// [default: the network `wharf`, made at need].
     #[arg(
         long,
-        value_name = "NAME[:ip=..,mac=..,ifname=..]|none|host|container:C"
+        value_name = "NAME[:ip=..,mac=..,ifname=..,gw-priority=..]|none|host|container:C"
     )]
     pub(crate) network: Vec<String>,
     /// Publish a port of the container on the host; can be repeated.
@@ -144,6 +144,15 @@ pub(crate) struct Limits {
     /// Take a capability away, or ALL; can be repeated.
     #[arg(long, value_name = "CAPABILITY")]
     pub(crate) cap_drop: Vec<String>,
+    /// Let no program in the container gain privileges, by set-user-ID or otherwise.
+    #[arg(long, value_name = "no-new-privileges")]
+    pub(crate) security_opt: Vec<String>,
+    /// A limit of each process (nofile=1024:4096; -1 is unlimited); can be repeated.
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimit: Vec<String>,
+    /// How gladly the kernel kills it when memory runs out (-1000 to 1000).
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) oom_score_adj: Option<i32>,
 }
 
 /// What a container may use.
@@ -161,6 +170,21 @@ pub(crate) struct Usage {
     /// Block devices: a weight of 10 to 1000, or a rate of a device in bytes or operations a second; can be repeated.
     #[arg(long, value_name = "weight=N|rbps=DEVICE:N|wbps=..|riops=..|wiops=..")]
     pub(crate) blkio: Vec<String>,
+    /// The weight among the users of block devices (10 to 1000).
+    #[arg(long, value_name = "N")]
+    pub(crate) blkio_weight: Option<String>,
+    /// Bytes a second that are read from a device; can be repeated.
+    #[arg(long, value_name = "DEVICE:N")]
+    pub(crate) device_read_bps: Vec<String>,
+    /// Bytes a second that are written to a device; can be repeated.
+    #[arg(long, value_name = "DEVICE:N")]
+    pub(crate) device_write_bps: Vec<String>,
+    /// Operations a second that read from a device; can be repeated.
+    #[arg(long, value_name = "DEVICE:N")]
+    pub(crate) device_read_iops: Vec<String>,
+    /// Operations a second that write to a device; can be repeated.
+    #[arg(long, value_name = "DEVICE:N")]
+    pub(crate) device_write_iops: Vec<String>,
 }
 
 /// How a container is asked whether it is well.

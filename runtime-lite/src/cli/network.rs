@@ -14,9 +14,9 @@ use super::Json;
 pub(crate) enum Network {
     /// Make a network: a bridge with addresses, masquerading and published ports.
     Create(Box<Create>),
-    /// List networks: wharf's own and those in the configuration folder.
+    /// List networks: wharf's own, those in the configuration folder, and Docker's of our driver.
     Ls(Json),
-    /// Show a network and who is connected to it.
+    /// Show a network and who is connected to it; one of Docker's by its name or identifier.
     Inspect {
         network: String,
         #[command(flatten)]
@@ -83,7 +83,7 @@ pub(crate) struct Create {
 /// `wharf network connect`.
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
-    /// As for `--network` of `wharf run`: NAME[:ip=ADDRESS,mac=MAC,ifname=INTERFACE].
+    /// As for `--network` of `wharf run`: NAME[:ip=ADDRESS,mac=MAC,ifname=INTERFACE,gw-priority=NUMBER].
     pub(crate) network: String,
     pub(crate) container: String,
 }

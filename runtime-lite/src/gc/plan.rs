@@ -44,6 +44,8 @@ pub(super) struct Kept {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) orphans: Vec<Orphan>,
+    /// Endpoints of Docker's that their driver is asked to dissolve, and why.
+    pub(super) endpoints: Vec<(Key, String)>,
     pub(super) collections: Vec<Collection>,
     pub(super) kept: Vec<Kept>,
 }
@@ -79,12 +81,18 @@ impl Plan {
         let (cache, list) = match (&evidence.cached, by_network()) {
             (Some((by, list)), _) => (*by, list.clone()),
             (None, Some(source)) => (CachedBy::Wharf, source.list.clone()),
+            (None, None) if survey.of_docker.contains(&key.network) && survey.driver_runs => {
+                self.endpoints.push((key.clone(), why));
+                return;
+            }
             (None, None) => {
+                let lacks = match survey.of_docker.contains(&key.network) {
+                    true => "its driver, `bridge serve`, does not run to take it away",
+                    false => "no configuration of its network is known to detach it with",
+                };
                 self.kept.push(Kept {
                     object: object(key),
-                    why: format!(
-                        "{why}, but no configuration of its network is known to detach it with"
-                    ),
+                    why: format!("{why}, but {lacks}"),
                 });
                 return;
             }
@@ -212,12 +220,14 @@ fn sendings(plan: &Plan) -> impl Iterator<Item = (&'static str, String)> {
         let what = format!("{}: {}", object(&orphan.key), orphan.why);
         ("detach", what)
     });
+    let endpoints = plan.endpoints.iter();
+    let endpoints = endpoints.map(|(key, why)| ("dissolve", format!("{}: {why}", object(key))));
     let collections = plan.collections.iter().map(|collection| {
         let (name, count) = (&collection.list.name, collection.valid.len());
         let what = format!("network {name}: {count} valid attachment(s)");
         ("collect", what)
     });
-    orphans.chain(collections)
+    orphans.chain(endpoints).chain(collections)
 }
 
 /// What is removed or unmounted, by path.
@@ -247,6 +257,11 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
         document["why"] = orphan.why.as_str().into();
         document
     };
+    let endpoint = |(key, why): &(Key, String)| {
+        let mut document = attachment(key);
+        document["why"] = why.as_str().into();
+        document
+    };
     let collection = |collection: &Collection| {
         json!({
             "network": collection.list.name,
@@ -262,6 +277,7 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
         "paused": survey.frozen.iter().map(|(about, _)| &about.id).collect::<Vec<_>>(),
         "files": files(survey),
         "detach": plan.orphans.iter().map(orphan).collect::<Vec<_>>(),
+        "dissolve": plan.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "collect": plan.collections.iter().map(collection).collect::<Vec<_>>(),
         "kept": plan.kept.iter().map(kept).collect::<Vec<_>>(),
         "unreadable": survey.complaints,

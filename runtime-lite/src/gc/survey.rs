@@ -2,7 +2,7 @@
 //! `gc` calls it first; `plan` decides from what it returns.
 //! It must never change anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use wharfline_spec::cni::ConfList;
 use wharfline_spec::{ContainerId, IfName, NetworkName};
 
 use super::evidence::{Attachments, CachedBy, Key, Verdict};
-use super::{leases, sandbox};
+use super::{docker, leases, sandbox};
 use crate::container::life::Life;
 use crate::container::{self, Container, Folder};
 use crate::error::{Error, Result};
@@ -44,6 +44,9 @@ pub(super) struct Survey {
     pub(super) temporaries: Vec<PathBuf>,
     /// Every network that has a configuration somewhere: wharf's, the configuration folder's, then the caches'.
     pub(super) networks: BTreeMap<NetworkName, Source>,
+    /// Networks that dockerd made with our driver; whether that runs.
+    pub(super) of_docker: BTreeSet<NetworkName>,
+    pub(super) driver_runs: bool,
     /// What could not be read.
     pub(super) complaints: Vec<String>,
 }
@@ -69,6 +72,8 @@ pub(super) fn survey(home: &Home) -> Result<Survey> {
         frozen: Vec::new(),
         temporaries: Store::new(home.lib()).leftovers()?,
         networks: BTreeMap::new(),
+        of_docker: BTreeSet::new(),
+        driver_runs: docker::is_served(),
         complaints: Vec::new(),
     };
     let (known, broken) = network::all(home)?;
@@ -208,21 +213,27 @@ impl Survey {
         for plugin in listed(&home.run().join(format!("host-{host}"))) {
             for network in listed(&plugin) {
                 for path in listed(&network) {
-                    self.record(&path);
+                    self.record(home, &path);
                 }
             }
         }
         Ok(())
     }
 
-    fn record(&mut self, path: &Path) {
+    fn record(&mut self, home: &Home, path: &Path) {
         // Beside records lie locks and notes, which have no netns.
         let text = fs::read(path).unwrap_or_default();
         let Ok(record) = serde_json::from_slice::<Record>(&text) else {
             return;
         };
         let SandboxId { dev, ino } = record.netns_id;
-        let verdict = sandbox::by_identity(&record.netns, dev, ino, modified(path));
+        let verdict = match record.netns.as_os_str().is_empty() {
+            true => Verdict::Unknown("no container has joined it yet".to_owned()),
+            false => sandbox::by_identity(&record.netns, dev, ino, modified(path)),
+        };
+        if docker::has(home, &record.network) {
+            self.of_docker.insert(record.network.clone());
+        }
         let key = Key {
             network: record.network,
             container: record.container,

@@ -28,7 +28,7 @@ pub(crate) fn connect(home: &Home, asked: &cli::Connect) -> Result<()> {
     // Told first: whoever puts the container away after a crash has to know of it.
     folder.rewrite(&about)?;
     if !folder.life()?.at_rest() {
-        attach::keep(&folder, &made.ifname, &find(home, network.as_str())?.list)?;
+        attach::keep(&folder, &made, &find(home, network.as_str())?.list)?;
         if let Err(error) = attach::add(&home.client(), &about, &folder, &made) {
             about.wish.attachments.pop();
             let _ = fs::remove_file(folder.conflist(&made.ifname));

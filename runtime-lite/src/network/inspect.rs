@@ -1,15 +1,15 @@
 //! `wharf network inspect`: who is connected to what: container, interface, host side, address, ports.
-//! Reads wharf's containers and the result caches of every runtime that uses libcni.
+//! Reads wharf's containers and the result caches of every runtime that uses libcni; Docker's networks have `docker`.
 //! It must never ask a plugin or the kernel: it shows what the plugins answered at ADD.
 
 use serde_json::{Map, Value, json};
 use wharfline_spec::Fields;
 use wharfline_spec::cni::{CniResult, PortMapping, mac_text};
 
-use super::{Known, find, subnet, types};
+use super::{Known, docker, find, subnet, types};
 use crate::attach;
 use crate::container::{self, Container};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::output::{self, Colour, Table, coloured};
 use crate::ports;
@@ -19,7 +19,7 @@ use crate::ports;
 pub(crate) struct Connection {
     pub(crate) container: String,
     pub(crate) name: String,
-    /// wharf, or the file that another runtime's libcni wrote.
+    /// wharf, docker, or the file that another runtime's libcni wrote.
     pub(crate) source: String,
     pub(crate) ifname: String,
     pub(crate) netns: String,
@@ -32,7 +32,13 @@ pub(crate) struct Connection {
 
 /// Prints the network and its connections.
 pub(crate) fn show(home: &Home, name: &str, as_json: bool) -> Result<()> {
-    let known = find(home, name)?;
+    let known = match find(home, name) {
+        Err(error @ Error::NoSuchNetwork { .. }) => {
+            let of_docker = docker::find(home, name).ok_or(error)?;
+            return docker::show(home, &of_docker, as_json);
+        }
+        found => found?,
+    };
     let connections = connections(home, name)?;
     if as_json {
         output::print_json(&document(&known, &connections));
@@ -85,6 +91,23 @@ impl Connection {
         let netns = about.netns.clone().unwrap_or_default();
         connection.netns = netns.display().to_string();
         connection
+    }
+}
+
+impl Connection {
+    /// The connection for scripts.
+    pub(super) fn document(&self) -> Value {
+        json!({
+            "container": self.container,
+            "name": self.name,
+            "source": self.source,
+            "netns": self.netns,
+            "interface": self.ifname,
+            "hostSide": self.host_side,
+            "mac": self.mac,
+            "addresses": self.addresses,
+            "ports": self.ports,
+        })
     }
 }
 
@@ -142,9 +165,14 @@ fn page(known: &Known, connections: &[Connection]) -> String {
         list.cni_version,
         known.path.display(),
     );
+    text.push_str(&table(connections));
+    text
+}
+
+/// The connections, one a line.
+pub(super) fn table(connections: &[Connection]) -> String {
     if connections.is_empty() {
-        text.push_str("no container is connected\n");
-        return text;
+        return "no container is connected\n".to_owned();
     }
     let mut table = Table::new(&[
         "CONTAINER",
@@ -166,29 +194,15 @@ fn page(known: &Known, connections: &[Connection]) -> String {
             connection.ports.join(" "),
         ]);
     }
-    text.push_str(&table.render());
-    text
+    table.render()
 }
 
 fn document(known: &Known, connections: &[Connection]) -> Value {
-    let one = |connection: &Connection| {
-        json!({
-            "container": connection.container,
-            "name": connection.name,
-            "source": connection.source,
-            "netns": connection.netns,
-            "interface": connection.ifname,
-            "hostSide": connection.host_side,
-            "mac": connection.mac,
-            "addresses": connection.addresses,
-            "ports": connection.ports,
-        })
-    };
     json!({
         "name": known.list.name.as_str(),
         "file": known.path,
         "own": known.own,
         "config": known.list.raw,
-        "connections": connections.iter().map(one).collect::<Vec<_>>(),
+        "connections": connections.iter().map(Connection::document).collect::<Vec<_>>(),
     })
 }

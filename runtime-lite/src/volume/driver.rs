@@ -1,5 +1,5 @@
 //! A driver of volumes, spoken to as dockerd does (docs.docker.com, "Docker volume plugins": Volume plugin protocol).
-//! `volume` calls it; `exchange` carries what it says.
+//! `volume` calls it; `plugin` carries what it says.
 //! It must never wait for a driver without a deadline, nor activate one twice: a driver may forget its mounts then.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::address::Address;
-use super::exchange::{self, Refusal};
 use crate::error::{Error, Result};
 use crate::home::{DRIVER_TIMEOUT, Home};
+use crate::plugin::{Address, Refusal, exchange};
 
 /// How long a driver may take to make or mount a volume, and for anything else: as with dockerd.
 const LONG: Duration = Duration::from_secs(120);
@@ -157,18 +156,12 @@ impl Driver {
             Some(volume) => format!("volume {volume}: "),
             None => String::new(),
         };
-        let answered = matches!(refusal, Refusal::Said(_));
-        let said = match refusal {
-            Refusal::Said(said) => said,
-            Refusal::Late => format!("{} gave no answer in time", self.address),
-            Refusal::Broken(why) => format!("{}: {why}", self.address),
-        };
         Error::Driver {
             object,
             driver: self.name.clone(),
             doing: call.doing,
-            said,
-            answered,
+            answered: matches!(refusal, Refusal::Said(_)),
+            said: refusal.told_of(&self.address),
         }
     }
 }

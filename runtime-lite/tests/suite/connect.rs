@@ -1,5 +1,9 @@
 //! Networks of containers: several at once, given addresses, shared namespaces, hot attach, names.
 
+use std::time::Duration;
+
+use wharfline_testkit::{Outside, Process, wait_for};
+
 use crate::support::{Host, ROOTFS};
 
 const SLEEP: &[&str] = &["sleep", "1000"];
@@ -31,6 +35,8 @@ fn several_networks_become_several_interfaces_in_their_order() {
         .refused(125, "no address");
     host.run(&["--network", "a:colour=red"], &["true"])
         .refused(125, "other than ip, mac, ifname");
+    host.run(&["--network", "a:gw-priority=high"], &["true"])
+        .refused(125, "gw-priority that is not");
     host.run(&["--network", "a", "--network", "host"], &["true"])
         .refused(125, "can't be combined");
 }
@@ -68,6 +74,91 @@ fn a_running_container_is_connected_and_disconnected() {
             .ok()
             .contains("eth1    inet 10.2.0.")
     );
+}
+
+/// By which interface a container's packets leave its networks, of either family.
+fn ways_out(host: &Host) -> (String, String) {
+    let by = |far: std::net::IpAddr| {
+        let said = host.exec("c", &format!("ip route get {far}")).ok();
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "dev");
+        words[at.expect("an interface") + 1].to_owned()
+    };
+    (by(Outside::FAR_V4), by(Outside::FAR_V6))
+}
+
+/// Packets that a network's bridge has taken in.
+fn taken(host: &Host, network: &str) -> u64 {
+    let bridge = format!("wl-{network}");
+    let said = host.lab.exec(&["ip", "-s", "-j", "link", "show", &bridge]);
+    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    told[0]["stats64"]["rx"]["packets"]
+        .as_u64()
+        .expect("a number")
+}
+
+/// A far server answers the container, by the way of this network alone.
+#[track_caller]
+fn leaves_by(host: &Host, network: &str, ifname: &str, others: &[&str]) {
+    assert_eq!(ways_out(host), (ifname.to_owned(), ifname.to_owned()));
+    let before: Vec<u64> = others.iter().map(|other| taken(host, other)).collect();
+    let own = taken(host, network);
+    let url = format!("http://{}:8000/", Outside::FAR_V4);
+    assert_eq!(host.exec("c", &format!("wget -q -O - {url}")).ok(), "far\n");
+    // Request, acknowledgements, end: no fewer than five.
+    assert!(taken(host, network) >= own + 5);
+    for (other, before) in others.iter().zip(before) {
+        // Its neighbour discovery may go on.
+        assert!(taken(host, other) < before + 5, "{other}");
+    }
+}
+
+#[test]
+fn the_network_of_the_highest_priority_is_the_way_out() {
+    let host = Host::new();
+    let outside = host.lab.outside();
+    let page = tempfile::tempdir().expect("a folder");
+    std::fs::write(page.path().join("index.html"), "far\n").expect("written");
+    let mut server = outside.command("busybox");
+    server
+        .args(["httpd", "-f", "-p", "8000", "-h"])
+        .arg(page.path());
+    let _server = Process::start(server);
+    for name in ["a", "b", "d"] {
+        host.wharf(&["network", "create", name, "--ipv6"]).ok();
+    }
+    let options = [
+        "--network",
+        "a",
+        "--network",
+        "b:gw-priority=5",
+        "--network",
+        "d",
+    ];
+    host.leave("c", &options, SLEEP);
+    wait_for("the far server", Duration::from_secs(10), || {
+        let url = format!("http://{}:8000/", Outside::FAR_V4);
+        let tried = host.exec("c", &format!("wget -q -O - {url}"));
+        (tried.code == Some(0)).then_some(()).ok_or(tried.stderr)
+    });
+    leaves_by(&host, "b", "eth1", &["a", "d"]);
+    host.wharf(&["network", "check"]).ok();
+    // The next best takes over: of equals the one that came first.
+    host.wharf(&["network", "disconnect", "b", "c"]).ok();
+    leaves_by(&host, "a", "eth0", &["d"]);
+    host.wharf(&["network", "connect", "b:gw-priority=-1", "c"])
+        .ok();
+    leaves_by(&host, "a", "eth0", &["b", "d"]);
+    host.wharf(&["network", "disconnect", "b", "c"]).ok();
+    host.wharf(&["network", "connect", "b:gw-priority=1000", "c"])
+        .ok();
+    leaves_by(&host, "b", "eth1", &["a", "d"]);
+    // Nor does a new start change it, in which all are made at once.
+    for _ in 0..5 {
+        host.wharf(&["restart", "-t", "0", "c"]).ok();
+        assert_eq!(ways_out(&host), ("eth1".to_owned(), "eth1".to_owned()));
+    }
+    leaves_by(&host, "b", "eth1", &["a", "d"]);
 }
 
 #[test]

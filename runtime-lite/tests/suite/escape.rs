@@ -1,6 +1,12 @@
 //! Ways out of a container that must be closed.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
+
+use wharfline_testkit::{Process, wait_for};
 
 use crate::support::{Host, ROOTFS};
 
@@ -54,26 +60,127 @@ fn the_working_directory_is_never_a_leaked_descriptor() {
     assert_eq!(open.split_whitespace().count(), 4, "{open}");
 }
 
+/// Says of every process that is a `wharf-shim` what comes of writing to it while it runs; and, once it has ended, of writing
+/// to what was opened before (as in CVE-2019-5736: then nobody runs it any more).
+const OVERWRITE: &str = "for p in /proc/[0-9]*; do \
+    case $(busybox readlink $p/exe) in */wharf-shim) \
+    exec 9<$p/exe; { echo bad > $p/exe; } 2>&1; { echo bad >> $p/exe; } 2>&1; busybox touch /tmp/held; \
+    while grep -q shim $p/stat 2>/dev/null || grep -q exe $p/stat 2>/dev/null; do sleep 0.05; done; \
+    { echo bad > /proc/self/fd/9; } 2>&1; busybox chmod 777 /proc/self/fd/9 2>&1;; esac; done";
+
+/// Lets the shim run in a container as a plain program: static, or with the libraries that it wants.
+fn make_runnable(host: &Host) {
+    let root = host.lab.path(ROOTFS);
+    let listed = Command::new("ldd").arg(host.bin("wharf-shim")).output();
+    let listed = String::from_utf8_lossy(&listed.expect("ldd").stdout).into_owned();
+    let libraries = listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for library in libraries.map(std::path::Path::new) {
+        let inside = root.join(library.strip_prefix("/").expect("absolute"));
+        std::fs::create_dir_all(inside.parent().expect("a folder")).expect("made");
+        std::fs::copy(library, inside).expect("copied");
+    }
+}
+
+/// A process of this command that waits for a word on its stdin, which is a socket; the word's end ends it.
+fn waiting(host: &Host, words: &[&str]) -> (Process, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("a socket");
+    let process = Process::start_with(host.command(words), OwnedFd::from(theirs).into());
+    (process, ours)
+}
+
+/// Waits until the program that a process of container c runs is called so.
+fn await_program(host: &Host, name: &str) {
+    let look = "for p in /proc/[0-9]*; do busybox readlink $p/exe; done";
+    wait_for("the shim in the container", Duration::from_secs(20), || {
+        let said = host.exec("c", look).stdout;
+        said.contains(name).then_some(()).ok_or(said)
+    });
+}
+
+fn overwriting_fails(host: &Host, container: &str, shim: UnixStream) {
+    let held = host.lab.path(ROOTFS).join("tmp/held");
+    let _ = std::fs::remove_file(&held);
+    let said = std::thread::scope(|scope| {
+        let trying = scope.spawn(|| host.exec(container, OVERWRITE));
+        wait_for("the program to be held", Duration::from_secs(20), || {
+            held.exists().then_some(()).ok_or("it is not".to_owned())
+        });
+        drop(shim);
+        trying.join().expect("the attempt")
+    });
+    let refused = said.stdout.matches("Read-only file system").count();
+    assert_eq!(refused, 4, "{said:?}");
+}
+
 #[test]
 fn the_shim_is_never_a_containers_to_write() {
     let host = Host::new();
-    let root = host.lab.path(ROOTFS);
-    std::fs::write(root.join("bin/trap"), "#!/proc/self/exe\n").expect("written");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(root.join("bin/trap"), mode).expect("allowed");
+    make_runnable(&host);
     let shim = host.bin("wharf-shim");
-    let before = std::fs::read(&shim).expect("the shim").len();
-    // As in CVE-2019-5736: hold what an exec becomes, and write to it once nobody runs it.
-    let hold = "while true; do for p in /proc/[0-9]*; do \
-        case $p in /proc/1|/proc/self) ;; *) { exec 9<$p/exe; } 2>/dev/null && \
-        case $(ls -l /proc/self/fd/9 2>/dev/null) in *wharf*) \
-        { echo bad > /proc/self/fd/9; } 2>/dev/null && touch /tmp/wrote;; esac;; esac; done; done";
-    host.leave("c", NONE, &["sh", "-c", hold]);
-    for _ in 0..20 {
-        host.wharf(&["exec", "c", "/bin/trap"]);
-    }
-    assert_ne!(host.exec("c", "ls /tmp/wrote").code, Some(0));
-    assert_eq!(std::fs::read(&shim).expect("the shim").len(), before);
+    let before = std::fs::read(&shim).expect("the shim");
+    // Both a container's command and a further process may be a link to what the shim is.
+    host.leave("c", NONE, &["sleep", "1000"]);
+    let words = ["exec", "-i", "c", "/proc/self/exe", "exec", "/tmp"];
+    let (_process, socket) = waiting(&host, &words);
+    await_program(&host, "/wharf-shim");
+    overwriting_fails(&host, "c", socket);
+    let itself = ["/proc/self/exe", "exec", "/tmp"];
+    let options = [
+        "run",
+        "--rm",
+        "-i",
+        "--name",
+        "d",
+        "--network",
+        "none",
+        ROOTFS,
+    ];
+    let (_process, socket) = waiting(&host, &[&options[..], &itself].concat());
+    host.await_state("d", "running");
+    let said = host
+        .exec(
+            "d",
+            "{ echo bad > /proc/1/exe; } 2>&1; chmod 777 /proc/1/exe 2>&1; true",
+        )
+        .ok();
+    assert_eq!(said.matches("Read-only file system").count(), 2, "{said}");
+    drop(socket);
+    let same = std::fs::read(&shim).expect("the shim") == before;
+    assert!(same, "the shim was changed");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&shim.metadata().expect("it").permissions());
+    assert_ne!(mode & 0o777, 0o777);
+}
+
+#[test]
+fn a_wharf_without_overlays_starts_shims_from_memory() {
+    let host = Host::new();
+    make_runnable(&host);
+    // A folder in the other is no pair of layers: the shim lies above the container's folder.
+    let run = host.lab.path("/run/wharfline");
+    std::fs::create_dir_all(&run).expect("made");
+    let shim = run.join("wharf-shim");
+    std::fs::copy(host.bin("wharf-shim"), &shim).expect("copied");
+    let mut command = host.command(&[
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        ROOTFS,
+        "sleep",
+        "1000",
+    ]);
+    command.env("WHARF_SHIM", "/run/wharfline/wharf-shim");
+    assert!(host.lab.run_command(command, b"").succeeded());
+    let words = ["exec", "-i", "c", "/proc/self/exe", "exec", "/tmp"];
+    let (_process, socket) = waiting(&host, &words);
+    await_program(&host, "memfd:wharf-shim");
+    drop(socket);
+    assert_eq!(host.exec("c", "echo yes").ok(), "yes\n");
 }
 
 #[test]
@@ -130,4 +237,53 @@ fn a_bind_of_a_link_is_what_it_pointed_to_when_it_was_asked_for() {
     std::fs::remove_file(host.lab.path("/var/lib/alias")).expect("removed");
     symlink("/etc", host.lab.path("/var/lib/alias")).expect("linked");
     assert_eq!(host.wharf(&["start", "-a", "c"]).ok(), "real\n");
+}
+
+#[test]
+fn an_image_cannot_move_the_kernels_files_by_links() {
+    let host = Host::new();
+    let root = host.lab.path(ROOTFS);
+    std::fs::create_dir_all(root.join("tmp/decoy")).expect("made");
+    for name in ["proc", "sys", "dev"] {
+        std::fs::remove_dir(root.join(name)).expect("removed");
+        symlink("/tmp/decoy", root.join(name)).expect("linked");
+        host.run(NONE, &["true"]).refused(125, "prepare rootfs");
+        std::fs::remove_file(root.join(name)).expect("removed");
+        std::fs::create_dir(root.join(name)).expect("made");
+    }
+    let untouched = std::fs::read_dir(root.join("tmp/decoy"))
+        .expect("listed")
+        .count();
+    assert_eq!(untouched, 0);
+}
+
+#[test]
+fn an_images_working_folder_may_be_a_link_but_leads_nowhere_outside() {
+    let host = Host::new();
+    let root = host.lab.path(ROOTFS);
+    host.leave("c", NONE, &["sleep", "1000"]);
+    for number in 3..12 {
+        let link = root.join(format!("w{number}"));
+        symlink(format!("/proc/self/fd/{number}"), &link).expect("linked");
+        let workdir = format!("/w{number}");
+        let look = ["sh", "-c", "cat ../../../../../../etc/os-release"];
+        let tried = host.run(&[NONE, &["-w", &workdir]].concat(), &look);
+        assert_ne!(tried.code, Some(0), "{tried:?}");
+        let tried = host.wharf(&[&["exec", "-w", &workdir, "c"], &look[..]].concat());
+        assert_ne!(tried.code, Some(0), "{tried:?}");
+    }
+}
+
+#[test]
+fn the_kernels_keys_are_nobodys() {
+    let host = Host::new();
+    host.install_probe();
+    let none = "add_key EPERM\nrequest_key EPERM\nkeyctl EPERM\n";
+    let all = ["--network", "none", "--cap-add", "ALL"];
+    for options in [NONE, &all] {
+        assert_eq!(host.run(options, &["probe", "keys"]).ok(), none);
+    }
+    host.leave("c", &all, &["sleep", "1000"]);
+    assert_eq!(host.wharf(&["exec", "c", "probe", "keys"]).ok(), none);
+    assert_eq!(host.exec("c", "cat /proc/keys").ok(), "");
 }

@@ -1,9 +1,12 @@
 //! `wharf gc` for other runtimes: what their caches, the plugins' records and the leases prove, and what they don't.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use wharfline_cni::client::{Attach, Client};
 use wharfline_spec::cni::ConfList;
 use wharfline_spec::{ContainerId, IfName};
+use wharfline_testkit::{Process, wait_for};
 
 use crate::support::Host;
 
@@ -147,6 +150,124 @@ fn a_namespace_that_we_may_only_not_see_is_kept() {
     let plan = host.wharf(&["gc", "--dry-run", "--json"]).json();
     assert_eq!(plan["detach"], json!([]), "{plan:#}");
     assert_eq!(objects(&plan), ["eth0 of hidden on theirs"], "{plan:#}");
+}
+
+/// `bridge serve`, with a network of Docker's that has three endpoints with a port each: of a living container, of one that
+/// is gone, and of one that is still being made.
+struct Driver {
+    _served: Process,
+}
+
+impl Driver {
+    const NETWORK: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn start(host: &Host) -> Driver {
+        let mut command = host.lab.command(host.bin("bridge"));
+        command.arg("serve").stderr(std::process::Stdio::null());
+        let served = Process::start(command);
+        let socket = host.lab.path("/run/docker/plugins/wharf-bridge.sock");
+        wait_for("the driver", Duration::from_secs(20), || {
+            socket.exists().then_some(()).ok_or("no socket".to_owned())
+        });
+        Driver { _served: served }
+    }
+
+    /// A call as dockerd makes it.
+    fn call(host: &Host, method: &str, mut body: Value) {
+        body["NetworkID"] = Self::NETWORK.into();
+        let socket = "/run/docker/plugins/wharf-bridge.sock";
+        let (url, body) = (
+            format!("http://driver/NetworkDriver.{method}"),
+            body.to_string(),
+        );
+        let said = host
+            .lab
+            .exec(&["curl", "-sf", "--unix-socket", socket, "-d", &body, &url]);
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        assert!(said.get("Err").is_none(), "{method}: {said}");
+    }
+
+    fn make_network(host: &Host) {
+        let pool = json!({"Pool": "10.66.1.0/24", "Gateway": "10.66.1.1/24"});
+        let options = json!({"com.docker.network.generic": {}});
+        Self::call(
+            host,
+            "CreateNetwork",
+            json!({"Options": options, "IPv4Data": [pool], "IPv6Data": []}),
+        );
+    }
+
+    fn make_endpoint(host: &Host, id: &str, number: u8, sandbox: Option<&str>) {
+        let address = format!("10.66.1.{number}/24");
+        let interface = json!({"Address": address, "AddressIPv6": "", "MacAddress": ""});
+        Self::call(
+            host,
+            "CreateEndpoint",
+            json!({"EndpointID": id, "Options": {}, "Interface": interface}),
+        );
+        let Some(sandbox) = sandbox else { return };
+        let sandbox = format!("/run/netns/{sandbox}");
+        Self::call(
+            host,
+            "Join",
+            json!({"EndpointID": id, "SandboxKey": sandbox, "Options": {}}),
+        );
+        let outside = 8080 + u16::from(number);
+        let port = json!({"Proto": 6, "Port": 80, "HostPort": outside, "HostPortEnd": outside});
+        let options = json!({"com.docker.network.portmap": [port]});
+        Self::call(
+            host,
+            "ProgramExternalConnectivity",
+            json!({"EndpointID": id, "Options": options}),
+        );
+    }
+
+    /// The endpoints of which there are records, of links and of ports.
+    fn recorded(host: &Host) -> Vec<String> {
+        let find = "cd /run/wharfline; find host-* -name '*@*.json' | sed 's,host-[0-9]*/,,; s,/a*/, ,; s,@.*,,' | sort";
+        let found = host.lab.exec(&["sh", "-c", find]);
+        found.lines().map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn dockers_endpoints_are_dissolved_by_their_driver_once_their_containers_are_gone() {
+    let host = Host::new();
+    let living = host.lab.namespace("living");
+    let gone = host.lab.namespace("gone");
+    let driver = Driver::start(&host);
+    Driver::make_network(&host);
+    Driver::make_endpoint(&host, "living", 2, Some("living"));
+    Driver::make_endpoint(&host, "gone", 3, Some("gone"));
+    Driver::make_endpoint(&host, "unborn", 4, None);
+    host.wharf(&["gc"]).ok();
+    let all = [
+        "bridge gone",
+        "bridge living",
+        "bridge unborn",
+        "bridge-ports gone",
+        "bridge-ports living",
+    ];
+    assert_eq!(Driver::recorded(&host), all);
+    drop(gone);
+    let plan = host.wharf(&["gc", "--dry-run", "--json"]).json();
+    let dissolved = plan["dissolve"].as_array().map(Vec::len);
+    assert_eq!(dissolved, Some(1), "{plan:#}");
+    assert_eq!(plan["dissolve"][0]["container"], "gone");
+    assert_eq!(Driver::recorded(&host), all);
+    host.wharf(&["gc"]).ok();
+    let left = ["bridge living", "bridge unborn", "bridge-ports living"];
+    assert_eq!(Driver::recorded(&host), left);
+    let rules = host.lab.exec(&["nft", "list", "ruleset"]);
+    assert!(rules.contains("8082") && !rules.contains("8083"), "{rules}");
+    // Without the driver nobody may touch what is its.
+    drop((driver, living));
+    let plan = host.wharf(&["gc", "--json"]).json();
+    assert_eq!(Driver::recorded(&host), left);
+    assert!(
+        plan["kept"].to_string().contains("does not run"),
+        "{plan:#}"
+    );
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! Containers that stay: their states, names, ends, and what a crash at any moment leaves.
 
-use std::time::Duration;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use wharfline_testkit::wait_for;
 
 use crate::support::{Host, ROOTFS};
 
@@ -122,18 +119,7 @@ fn a_renamed_container_is_found_by_its_new_name_alone() {
 #[test]
 fn a_foreground_run_that_stays_ends_as_its_command_and_is_listed_as_exited() {
     let host = Host::new();
-    let words = [
-        "run",
-        "--name",
-        "c",
-        "--network",
-        "none",
-        ROOTFS,
-        "sh",
-        "-c",
-        "echo out; exit 3",
-    ];
-    let answer = host.wharf(&words);
+    let answer = host.run_to_stay("c", "echo out; exit 3");
     assert_eq!((answer.code, answer.stdout.as_str()), (Some(3), "out\n"));
     assert_eq!(host.container("c").expect("listed")["state"], "exited");
     assert_eq!(host.wharf(&["ps", "-q"]).ok(), "");
@@ -182,27 +168,13 @@ fn the_environment_and_the_control_socket_are_nobody_elses() {
     assert_eq!(mode & 0o077, 0, "{mode:o}");
 }
 
-/// The pid of the process that looks after the container, as its command line has it.
-fn shim_of(host: &Host, name: &str) -> Pid {
-    let about = host.wharf(&["inspect", name]).json();
-    let folder = about[0]["folder"].as_str().expect("a folder").to_owned();
-    let mut processes = std::fs::read_dir("/proc").expect("listed").flatten();
-    let found = processes.find_map(|entry| {
-        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let words = String::from_utf8_lossy(&words).into_owned();
-        let is_shim = words.contains("wharf-shim\0run") && words.contains(&folder);
-        is_shim.then(|| entry.file_name().into_string().ok())?
-    });
-    Pid::from_raw(found.expect("a shim").parse().expect("a pid"))
-}
-
 #[test]
 fn a_killed_shim_leaves_what_gc_rm_and_start_clean() {
     let host = Host::new();
     host.wharf(&["network", "create", "web"]).ok();
     for name in ["a", "b", "c"] {
         host.leave(name, &["--network", "web"], SLEEP);
-        kill(shim_of(&host, name), Signal::SIGKILL).expect("killed");
+        kill(Pid::from_raw(host.shim_of(name)), Signal::SIGKILL).expect("killed");
         host.await_state(name, "dead");
     }
     host.wharf(&["rm", "-f", "b"]).ok();
@@ -215,47 +187,4 @@ fn a_killed_shim_leaves_what_gc_rm_and_start_clean() {
     host.await_state("c", "running");
     host.wharf(&["start", "a"]).ok();
     host.await_state("a", "running");
-}
-
-#[test]
-fn fifty_are_started_executed_into_stopped_and_removed_at_once() {
-    let host = Host::new();
-    let before = {
-        host.leave("warm", NONE, &["true"]);
-        host.wharf(&["wait", "warm"]).ok();
-        host.wharf(&["rm", "warm"]).ok();
-        host.world()
-    };
-    std::thread::scope(|scope| {
-        for number in 0..50 {
-            let host = &host;
-            scope.spawn(move || {
-                let name = format!("c{number}");
-                host.leave(&name, NONE, SLEEP);
-                let said = host.exec(&name, &format!("echo {number}")).ok();
-                assert_eq!(said.trim(), number.to_string());
-                host.wharf(&["stop", "-t", "0", &name]).ok();
-                host.wharf(&["rm", &name]).ok();
-            });
-        }
-    });
-    before.returns("nothing to be left of fifty", || host.world());
-}
-
-#[test]
-fn two_hundred_runs_in_a_row_grow_nothing() {
-    let host = Host::new();
-    let before = host.warm("none");
-    for _ in 0..200 {
-        host.run(NONE, &["true"]).ok();
-    }
-    before.returns("nothing to have grown", || host.world());
-    wait_for("no shim to be left", Duration::from_secs(5), || match host
-        .wharf(&["ps", "-aq"])
-        .stdout
-        .trim()
-    {
-        "" => Ok(()),
-        left => Err(left.to_owned()),
-    });
 }

@@ -239,3 +239,14 @@ pub(crate) fn end(host: &Host, mut process: wharfline_testkit::Process) {
     }
     crate::run::exit_code(&mut process);
 }
+
+#[test]
+fn namespaces_of_others_made_meanwhile_do_not_keep_ours_from_being_removed() {
+    let host = Host::new();
+    host.leave("c", &["--network", "none"], &["sleep", "1000"]);
+    // The first of its boot: ip-netns(8) sees to the folder's mount.
+    host.lab.exec(&["ip", "netns", "add", "theirs"]);
+    host.wharf(&["rm", "-f", "c"]).ok();
+    let left = host.lab.exec(&["ls", "/run/netns"]);
+    assert_eq!(left, "theirs\n");
+}

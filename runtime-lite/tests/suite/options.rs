@@ -203,59 +203,6 @@ fn capabilities_are_added_and_taken_away() {
 }
 
 #[test]
-fn limits_bind() {
-    let host = Host::new();
-    let hog = "dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null";
-    let tried = host.run(
-        &["--network", "none", "--memory", "32m"],
-        &["sh", "-c", hog],
-    );
-    assert_ne!(tried.code, Some(0), "{tried:?}");
-    with(&host, &["--memory", "512m"], hog);
-    let fork = "for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; echo forked";
-    let tried = host.run(&["--network", "none", "--pids", "4"], &["sh", "-c", fork]);
-    assert!(tried.stderr.contains("fork"), "{tried:?}");
-    let id = host.leave(
-        "c",
-        &[
-            "--network",
-            "none",
-            "--cpus",
-            "0.5",
-            "--blkio",
-            "weight=200",
-        ],
-        &["sleep", "1000"],
-    );
-    let of = |controller: &str, file: &str| {
-        let path = format!("/sys/fs/cgroup/{controller}/wharf/{id}/{file}");
-        std::fs::read_to_string(&path).map(|text| text.trim().to_owned())
-    };
-    if let Ok(quota) = of("cpu", "cpu.cfs_quota_us") {
-        assert_eq!(quota, "50000");
-        host.wharf(&[
-            "update", "--cpus", "0.25", "--memory", "64m", "--pids", "9", "c",
-        ])
-        .ok();
-        assert_eq!(of("cpu", "cpu.cfs_quota_us").expect("a quota"), "25000");
-        assert_eq!(
-            of("memory", "memory.limit_in_bytes").expect("a limit"),
-            (64 << 20).to_string()
-        );
-        assert_eq!(of("pids", "pids.max").expect("a limit"), "9");
-    }
-    for wrong in [
-        ["--memory", "lots"],
-        ["--cpus", "-1"],
-        ["--blkio", "weight=5"],
-        ["--blkio", "rbps=/etc/passwd:1"],
-    ] {
-        let options = [&["--network", "none"], &wrong[..]].concat();
-        assert_eq!(host.run(&options, &["true"]).code, Some(125), "{wrong:?}");
-    }
-}
-
-#[test]
 fn a_device_is_there_and_no_other() {
     let host = Host::new();
     let said = with(

@@ -93,18 +93,7 @@ fn what_is_typed_reaches_a_container_that_stays() {
 fn a_megabyte_goes_through_unharmed() {
     let host = Host::new();
     let script = "dd if=/dev/zero bs=1024 count=1024 2>/dev/null; echo end >&2";
-    let words = [
-        "run",
-        "--name",
-        "c",
-        "--network",
-        "none",
-        ROOTFS,
-        "sh",
-        "-c",
-        script,
-    ];
-    let answer = host.wharf(&words);
+    let answer = host.run_to_stay("c", script);
     assert_eq!(answer.stdout.len(), 1 << 20);
     assert_eq!(answer.stderr, "end\n");
 }

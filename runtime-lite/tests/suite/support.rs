@@ -19,6 +19,11 @@ const APPLETS: [&str; 26] = [
     "tty", "wget",
 ];
 
+/// Whether the host has control groups of version 2 alone.
+pub(crate) fn unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 /// A lab with wharf in it.
 pub(crate) struct Host {
     pub(crate) lab: Lab,
@@ -111,6 +116,13 @@ impl Host {
         self.wharf(&words).ok().trim().to_owned()
     }
 
+    /// Runs a shell's script in a container that stays, to its end.
+    #[track_caller]
+    pub(crate) fn run_to_stay(&self, name: &str, script: &str) -> Answer {
+        let words = ["run", "--name", name, "--network", "none", ROOTFS];
+        self.wharf(&[&words[..], &["sh", "-c", script]].concat())
+    }
+
     /// Runs a shell's script in a running container to its end.
     #[track_caller]
     pub(crate) fn exec(&self, name: &str, script: &str) -> Answer {
@@ -155,6 +167,38 @@ impl Host {
         let world = world.without(&format!("directory {ROOTFS}"));
         // Told to whoever asks for events; it does not grow without end.
         world.without("file /run/wharfline/events.jsonl")
+    }
+}
+
+impl Host {
+    /// The process that looks after a container.
+    pub(crate) fn shim_of(&self, name: &str) -> i32 {
+        let about = self.wharf(&["inspect", name]).json();
+        let folder = about[0]["folder"].as_str().expect("a folder").to_owned();
+        let mut processes = fs::read_dir("/proc").expect("listed").flatten();
+        let found = processes.find_map(|entry| {
+            let words = fs::read(entry.path().join("cmdline")).ok()?;
+            let words = String::from_utf8_lossy(&words).into_owned();
+            let is_shim = words.contains("wharf-shim\0run") && words.contains(&folder);
+            is_shim.then(|| entry.file_name().into_string().ok())?
+        });
+        found.expect("a shim").parse().expect("a pid")
+    }
+
+    /// Puts the program of `tests/probe.c` into the root filesystem, as `probe`.
+    pub(crate) fn install_probe(&self) {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probe.c");
+        let made = tempfile::NamedTempFile::new()
+            .expect("a file")
+            .into_temp_path();
+        let mut compiler = Command::new("gcc");
+        compiler
+            .args(["-static", "-O1", "-o"])
+            .arg(&made)
+            .arg(source);
+        let ended = compiler.status().expect("gcc (apt: build-essential)");
+        assert!(ended.success(), "{source}: {ended}");
+        fs::copy(&made, self.lab.path(ROOTFS).join("bin/probe")).expect("the program");
     }
 }
 

@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -33,9 +33,15 @@ impl Server {
     /// Starts `binary` with the word `serve`, and waits until it listens.
     #[track_caller]
     pub fn start(lab: &Lab, binary: &str) -> Server {
+        Server::start_with(lab, binary, &[])
+    }
+
+    /// The same with further options.
+    #[track_caller]
+    pub fn start_with(lab: &Lab, binary: &str, options: &[&str]) -> Server {
         let path = format!("/run/docker/plugins/{binary}.sock");
         let mut command = lab.command(ours().find(binary));
-        command.args(["serve", "--socket", &path]);
+        command.args(["serve", "--socket", &path]).args(options);
         let log = lab.path(format!("/run/{binary}.log"));
         let log = std::fs::File::create(log).expect("create a log");
         command.stderr(log);
@@ -75,6 +81,11 @@ impl Server {
                 .map(|status| assert!(status.success(), "{status}"))
         });
         self.socket.exists()
+    }
+
+    /// Where it listens, for who speaks no HTTP.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Whether it has ended by itself, and how.

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins, World, wait_for};
 
 pub mod docker;
+mod segment;
+
+pub use segment::Segment;
 
 /// Configuration lists as users write them.
 pub mod lists {

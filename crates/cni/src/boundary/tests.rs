@@ -407,32 +407,6 @@ fn a_panic_is_one_document_with_code_999() {
 }
 
 #[test]
-fn the_plugins_own_namespace_is_no_containers() {
-    let own = ("CNI_NETNS", "/proc/self/ns/net");
-    let plugin = Scripted::default();
-    for verb in ["ADD", "CHECK"] {
-        assert_eq!(refusal(&plugin, &env(verb, &[own]), &conf("1.0.0")).0, 8);
-    }
-    // A pid that came back as somebody else's: the host's half still goes.
-    assert_eq!(
-        run(&plugin, &env("DEL", &[own]), &conf("1.0.0")),
-        (true, None)
-    );
-    assert!(
-        run(
-            &plugin,
-            &env("ADD", &[own, ("CNI_NETNS_OVERRIDE", "TRUE")]),
-            &conf("1.0.0")
-        )
-        .0
-    );
-    assert_eq!(
-        plugin.asked.take(),
-        ["DEL c1 eth0 -", "ADD c1 eth0 /proc/self/ns/net"]
-    );
-}
-
-#[test]
 fn an_answer_that_nobody_takes_is_a_failure() {
     struct Closed;
     impl Write for Closed {

@@ -4,6 +4,7 @@ use super::{Attach, Engine};
 use crate::attachment::AttachmentKey;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+use crate::plan::{NsRef, Target};
 use crate::record::Record;
 use crate::remove::{Owner, remove};
 use crate::session::Session;
@@ -42,6 +43,10 @@ impl<D: Driver> Engine<'_, D> {
     /// Deletes what the attachment consists of, and its record if nothing failed.
     pub(super) fn tear_down(&self, session: &Session, key: &AttachmentKey) -> Result<()> {
         let record = Record::read(session.state(), self.driver.name(), key)?;
+        let recorded = record
+            .as_ref()
+            .map_or(Ok(None), |record| inside(session, record))?;
+        let session = recorded.as_ref().unwrap_or(session);
         let targets = self.driver.teardown(self.config, key, record.as_ref());
         let tag = key.tag();
         let owner = Owner {
@@ -58,4 +63,18 @@ impl<D: Driver> Engine<'_, D> {
             None => Record::remove(session.state(), self.driver.name(), key),
         }
     }
+}
+
+/// A session for what is in the very namespace that the record was written for, where `session` is not in it: the
+/// runtime named none, or its path leads to another container's by now. `None`: `session` will do.
+fn inside(session: &Session, record: &Record) -> Result<Option<Session>> {
+    let is_inside = |target: &Target| matches!(target, Target::SubInterface(link) if link.ns == NsRef::Container);
+    if !record.own.iter().any(is_inside) || record.is_of(session.container_id()) {
+        return Ok(None);
+    }
+    let mut recorded = Session::open()?;
+    if record.netns_lives() {
+        recorded.enter(&record.netns)?;
+    }
+    Ok(Some(recorded))
 }

@@ -177,3 +177,33 @@ fn a_network_without_a_subnet_gets_one_of_its_own() {
     assert!(first.to_string().starts_with("fd"), "{first}");
     assert_eq!(first.to_string()[..7], second.to_string()[..7]);
 }
+
+#[test]
+fn usage_counts_each_part_of_a_subnet_for_itself() {
+    let host = Host::new();
+    let low = host.pool("10.80.0.0/24", Some("10.80.0.0/26"));
+    let high = host.pool("10.80.0.0/24", Some("10.80.0.64/26"));
+    host.take(&low, &gateway(None));
+    host.take(&low, &any());
+    host.take(&high, &any());
+    let mut usage = host.pools().usage().expect("listed");
+    usage.sort_by_key(|usage| usage.pool.id());
+    let told: Vec<_> = usage
+        .iter()
+        .map(|u| (u.pool.id(), u.used, u.free))
+        .collect();
+    // 10.80.0.0 is the network's own.
+    assert_eq!(told, [(low, 2, 61), (high, 1, 63)]);
+}
+
+#[test]
+fn a_link_of_two_addresses_has_a_gateway_and_one_container() {
+    let host = Host::new();
+    let pool = host.pool("10.80.0.0/31", None);
+    assert_eq!(host.take(&pool, &gateway(None)), "10.80.0.0/31");
+    assert_eq!(host.take(&pool, &any()), "10.80.0.1/31");
+    let told = host.take(&pool, &any());
+    assert!(told.contains("10.80.0.0/31"), "{told}");
+    let single = host.pool("10.81.0.9/32", None);
+    assert_eq!(host.take(&single, &any()), "10.81.0.9/32");
+}

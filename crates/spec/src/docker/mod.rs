@@ -3,6 +3,7 @@
 //! It must never decide what an option means: that is each plugin's configuration.
 
 pub mod ipam;
+pub mod kept;
 pub mod network;
 mod ports;
 

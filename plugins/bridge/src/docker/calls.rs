@@ -9,10 +9,9 @@ use ipnetwork::IpNetwork;
 use macaddr::MacAddr6;
 use serde_json::{Map, Value};
 use wharfline_core::engine::{Attach, Engine};
-use wharfline_core::error::{Error, ErrorKind};
+use wharfline_core::error::Error;
 use wharfline_core::ipam::{GivenIpam, NoIpam};
-use wharfline_core::plan::{Op, Plan};
-use wharfline_docker::{NetworkDriver, Refusal};
+use wharfline_docker::{Gauge, NetworkDriver, Refusal};
 use wharfline_spec::cni::mac_text;
 use wharfline_spec::docker::PortBinding;
 use wharfline_spec::docker::network::{
@@ -152,6 +151,10 @@ impl NetworkDriver for DockerBridge {
             None => Ok(()),
         }
     }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        self.measured()
+    }
 }
 
 /// What a request settles of an interface.
@@ -250,16 +253,17 @@ impl Network {
 
     fn attach(&self, id: &ContainerId, asked: &Asked) -> Result<MacAddr6, Error> {
         let lease = GivenIpam(self.docker.lease(asked.addresses.iter().copied()));
+        let first = asked.addresses.first().map(IpNetwork::ip);
+        let mac = asked.mac.unwrap_or_else(|| self.docker.key(id).mac(first));
         let attach = Attach {
-            mac: asked.mac,
-            labels: link_labels(asked.mac),
+            mac: Some(mac),
+            labels: link_labels(mac),
             ..self.attachment(id)
         };
         // A network without IPAM has endpoints without addresses.
         let mut config = self.docker.config.clone();
         config.has_ipam &= !asked.addresses.is_empty();
-        let plan = Engine::new(&BridgeDriver, &config, &lease).add_half(&attach)?;
-        let mac = mac_of(&plan)?;
+        Engine::new(&BridgeDriver, &config, &lease).add_half(&attach)?;
         let endpoint = Endpoint {
             addresses: asked.addresses.clone(),
             mac,
@@ -371,12 +375,4 @@ impl Network {
             labels: Map::new(),
         }
     }
-}
-
-fn mac_of(plan: &Plan) -> Result<MacAddr6, Error> {
-    let veth = plan.ops.iter().find_map(|(_, op)| match op {
-        Op::CreateVeth(veth) => Some(veth.container_mac),
-        _ => None,
-    });
-    veth.ok_or_else(|| Error::new(ErrorKind::Bug, "an endpoint was planned without a link"))
 }

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use macaddr::MacAddr6;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use wharfline_core::record::Record;
 use wharfline_spec::cni::{PortMapping, mac_text};
 use wharfline_spec::docker::PortBinding;
+use wharfline_spec::docker::kept::EndpointLabels;
 
 use super::published::keep_again;
 
@@ -40,32 +40,18 @@ pub(crate) struct Ports {
     pub kept: Vec<(PortMapping, Vec<OwnedFd>)>,
 }
 
-/// What a record of ours has beside what every record has.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Labels {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    mac: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    asked: Vec<PortBinding>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    done: Vec<PortBinding>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    kept: Vec<PortBinding>,
-}
-
 /// The labels of the record of an endpoint's link.
-pub(crate) fn link_labels(mac: Option<MacAddr6>) -> Map<String, Value> {
-    labels(&Labels {
-        mac: mac.map(mac_text).unwrap_or_default(),
-        ..Labels::default()
+pub(crate) fn link_labels(mac: MacAddr6) -> Map<String, Value> {
+    labels(&EndpointLabels {
+        mac: mac_text(mac),
+        ..EndpointLabels::default()
     })
 }
 
 impl Ports {
     /// The labels of the record of an endpoint's ports.
     pub(crate) fn labels(&self) -> Map<String, Value> {
-        labels(&Labels {
+        labels(&EndpointLabels {
             asked: self.asked.clone(),
             done: self.done.iter().map(binding).collect(),
             kept: self
@@ -73,7 +59,7 @@ impl Ports {
                 .iter()
                 .map(|(mapping, _)| binding(mapping))
                 .collect(),
-            ..Labels::default()
+            ..EndpointLabels::default()
         })
     }
 
@@ -109,14 +95,14 @@ impl Endpoint {
     }
 }
 
-fn labels(labels: &Labels) -> Map<String, Value> {
+fn labels(labels: &EndpointLabels) -> Map<String, Value> {
     match serde_json::to_value(labels) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     }
 }
 
-fn read(record: &Record) -> Labels {
+fn read(record: &Record) -> EndpointLabels {
     serde_json::from_value(Value::Object(record.labels.clone())).unwrap_or_default()
 }
 

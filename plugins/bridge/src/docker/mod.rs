@@ -8,11 +8,13 @@
 //! networks           CreateNetwork, DeleteNetwork, and all that a restart finds
 //! endpoint           an endpoint, between its calls and after a restart
 //! calls              the calls about endpoints
+//! measured           what there is of them, for Prometheus
 //! ports, published   what an endpoint publishes, and which ports of the host it gets
 //! ```
 
 mod calls;
 mod endpoint;
+mod measured;
 mod network;
 mod networks;
 mod options;
@@ -20,27 +22,37 @@ mod ports;
 mod published;
 mod store;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use wharfline_core::error::Error;
 use wharfline_docker::{Arguments, NetworkProtocol, Program, Protocol, Refusal};
 
+use wharfline_kernel::sysctl;
+
 use networks::DockerBridge;
+
+/// Where kernel parameters are: a managed plugin has the host's /proc/sys at another path, writable.
+const SYSCTLS: &str = "--sysctls";
 
 /// Serves until SIGTERM.
 pub(crate) fn main() -> ExitCode {
     let program = Program {
         name: "bridge",
         plugin: "wharf-bridge",
-        options: &[],
+        options: &[(
+            SYSCTLS,
+            "PATH  where kernel parameters are written; /proc/sys unless said",
+        )],
     };
     wharfline_docker::main(program, open)
 }
 
-fn open(_: &Arguments) -> Result<Arc<dyn Protocol>, String> {
-    let bridge = DockerBridge::restore(Path::new(store::STATE_DIR)).map_err(|e| e.to_string())?;
+fn open(arguments: &Arguments) -> Result<Arc<dyn Protocol>, String> {
+    if let Some(place) = arguments.values(SYSCTLS).last() {
+        sysctl::look_below(place.into());
+    }
+    let bridge = DockerBridge::restore(&store::NetworkStore::usual()).map_err(|e| e.to_string())?;
     Ok(Arc::new(NetworkProtocol(bridge)))
 }
 

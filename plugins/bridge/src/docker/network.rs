@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use wharfline_core::attachment::{AttachmentKey, derived_name};
+use wharfline_core::plan::NsRef;
 use wharfline_docker::Refusal;
 use wharfline_kernel::hash::stable_hash;
 use wharfline_kernel::nft::Boundary;
@@ -14,7 +15,7 @@ use wharfline_spec::docker::network::{CreateNetwork, Subnet};
 use wharfline_spec::names::{ContainerId, IfName, NetworkName};
 
 use super::options::{GatewayMode, Options};
-use crate::config::{BridgeConfig, DockerTraits, Families};
+use crate::config::{BridgeConfig, Families};
 
 /// A network as dockerd asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,22 +144,24 @@ fn config(bridge: IfName, options: &Options, subnets: &[Subnet]) -> BridgeConfig
         );
         nat && options.masquerade && !options.internal
     };
-    let masquerade = Families {
-        v4: masquerade(false),
-        v6: masquerade(true),
-    };
     BridgeConfig {
         is_gateway: true,
-        masquerade: masquerade.v4 || masquerade.v6,
+        masquerade: Families {
+            v4: masquerade(false),
+            v6: masquerade(true),
+        },
         mtu: options.mtu,
         // dockerd has br_netfilter on: a container reaches its own published port only through a port with this flag.
         hairpin: true,
         isolated: !options.icc,
         has_ipam: !subnets.is_empty(),
-        docker: Some(DockerTraits {
-            masquerade,
-            boundary: boundary(bridge.as_str(), options),
-        }),
+        boundary: boundary(bridge.as_str(), options),
+        // dockerd moves it, once it has a container.
+        born_in: NsRef::Host,
+        // The gateway may be elsewhere, or none: what is not said is not there.
+        implies_gateway: false,
+        several_subnets: true,
+        succeeds_reference: false,
         ..BridgeConfig::bare(bridge)
     }
 }

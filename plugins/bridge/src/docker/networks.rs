@@ -15,6 +15,7 @@ use wharfline_core::record::Record;
 use wharfline_core::session::Session;
 use wharfline_docker::Refusal;
 use wharfline_kernel::hash::stable_hash;
+use wharfline_spec::docker::kept::KeptNetwork;
 use wharfline_spec::docker::network::{CreateNetwork, OfNetwork};
 use wharfline_spec::names::{ContainerId, NetworkName};
 
@@ -22,7 +23,7 @@ use super::endpoint::Endpoint;
 use super::network::DockerNetwork;
 use super::ports::PortsDriver;
 use super::refusal;
-use super::store::{Kept, NetworkStore};
+use super::store::NetworkStore;
 use crate::driver::BridgeDriver;
 use crate::plan::Planning;
 
@@ -154,7 +155,11 @@ impl DockerBridge {
     ) -> Result<Network, Error> {
         let bridge = Session::open()?.link(NsRef::Host, &docker.config.bridge)?;
         let adopted = bridge.is_some();
-        self.store.keep(&Kept { request, adopted })?;
+        self.store.keep(&KeptNetwork {
+            request,
+            adopted,
+            bridge: Some(docker.config.bridge.clone()),
+        })?;
         let id = docker.id.clone();
         let network = Network::new(docker, adopted);
         match lay(&network) {
@@ -231,7 +236,7 @@ fn take_away(network: &Network) -> Result<(), Error> {
     Engine::new(&BridgeDriver, &docker.config, &NoIpam).dissolve(&docker.id, &targets)
 }
 
-fn restored(kept: &Kept) -> Result<Network, Refusal> {
+fn restored(kept: &KeptNetwork) -> Result<Network, Refusal> {
     let network = Network::new(DockerNetwork::parse(&kept.request)?, kept.adopted);
     if let Err(failure) = lay(&network) {
         // Endpoints make sure of the bridge once more.

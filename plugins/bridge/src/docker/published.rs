@@ -31,6 +31,16 @@ pub(crate) struct Chosen {
     pub kept: Vec<(PortMapping, Vec<OwnedFd>)>,
 }
 
+impl Chosen {
+    /// Whether one of its ports is this one, on an address that both have.
+    fn has(&self, wanted: &PortMapping) -> bool {
+        self.config.ports.iter().any(|port| {
+            let apart = matches!((port.host_ip, wanted.host_ip), (Some(a), Some(b)) if a != b);
+            port.protocol == wanted.protocol && port.host_port == wanted.host_port && !apart
+        })
+    }
+}
+
 /// Chooses for the endpoint with `addresses`.
 pub(crate) fn choose(
     network: &DockerNetwork,
@@ -41,6 +51,9 @@ pub(crate) fn choose(
     if network.options.internal {
         return Ok(chosen);
     }
+    // Those that leave no choice go first: what is chosen is then beside them.
+    let mut bindings: Vec<&PortBinding> = bindings.iter().collect();
+    bindings.sort_by_key(|binding| freedom(binding));
     for binding in bindings {
         open(&mut chosen.config, network, addresses, binding);
         let hosts_family = |ip: &IpAddr| {
@@ -52,6 +65,14 @@ pub(crate) fn choose(
         }
     }
     Ok(chosen)
+}
+
+/// How many ports a binding leaves to choose from, besides the first.
+fn freedom(binding: &PortBinding) -> u16 {
+    match binding.host_port {
+        0 => u16::MAX,
+        first => binding.host_port_end.saturating_sub(first),
+    }
 }
 
 /// Whether all of `done` still stands: another endpoint of the same container may have taken it over.
@@ -146,6 +167,9 @@ fn publish(chosen: &mut Chosen, network: &DockerNetwork, binding: &PortBinding) 
     let session = Session::open()?;
     for port in shuffled(&candidates) {
         let mapping = mapping(port);
+        if chosen.has(&mapping) {
+            continue;
+        }
         if let Some(kept) = free(&session, chosen, &mapping)? {
             chosen.config.ports.push(mapping);
             chosen.kept.push((mapping, kept));

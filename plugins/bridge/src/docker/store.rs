@@ -6,22 +6,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use wharfline_core::error::{Error, Result};
-use wharfline_spec::docker::network::CreateNetwork;
+use wharfline_spec::docker::kept::{KeptNetwork, NETWORKS};
 use wharfline_spec::names::NetworkName;
 
-/// Where they are kept.
-pub(crate) const STATE_DIR: &str = "/var/lib/wharfline/docker/networks";
-
-/// A network as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Kept {
-    /// What dockerd asked for.
-    pub request: CreateNetwork,
-    /// Whether the bridge was there before: then it stays when the network goes.
-    pub adopted: bool,
-}
+/// What outlives a boot (docs/architecture.md, "State").
+const STATE_DIR: &str = "/var/lib/wharfline";
 
 /// The folder with a file for each network.
 #[derive(Debug, Clone)]
@@ -30,6 +20,11 @@ pub(crate) struct NetworkStore {
 }
 
 impl NetworkStore {
+    /// Where dockerd's networks are kept on a host.
+    pub(crate) fn usual() -> PathBuf {
+        Path::new(STATE_DIR).join(NETWORKS)
+    }
+
     /// The store at `folder`, which is made when it is not there.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
@@ -38,7 +33,7 @@ impl NetworkStore {
     }
 
     /// Keeps a network: whole, and on the disk when this returns.
-    pub(crate) fn keep(&self, network: &Kept) -> Result<()> {
+    pub(crate) fn keep(&self, network: &KeptNetwork) -> Result<()> {
         let path = self.path(&network.request.network);
         let write = || -> io::Result<()> {
             let draft = path.with_extension("new");
@@ -61,7 +56,7 @@ impl NetworkStore {
     }
 
     /// Every network that can be read; of the others, why not.
-    pub(crate) fn all(&self) -> Result<(Vec<Kept>, Vec<Error>)> {
+    pub(crate) fn all(&self) -> Result<(Vec<KeptNetwork>, Vec<Error>)> {
         let mut networks = Vec::new();
         let mut unreadable = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(|e| failed("list", &self.folder, e))? {
@@ -89,6 +84,8 @@ fn failed(what: &str, path: &Path, cause: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use wharfline_spec::docker::network::CreateNetwork;
+
     use super::*;
 
     #[test]
@@ -98,9 +95,10 @@ mod tests {
         let text = r#"{"NetworkID":"n1","Options":{"com.docker.network.generic":{"a":"b"}},
             "IPv4Data":[{"AddressSpace":"s","Gateway":"10.0.0.1/24","Pool":"10.0.0.0/24","AuxAddresses":{"x":"10.0.0.9/24"}}]}"#;
         let request: CreateNetwork = serde_json::from_str(text).expect("a request");
-        let kept = Kept {
+        let kept = KeptNetwork {
             request,
             adopted: true,
+            bridge: None,
         };
         store.keep(&kept).expect("kept");
         fs::write(folder.path().join("networks/broken.json"), "{").expect("written");

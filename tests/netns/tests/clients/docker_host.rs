@@ -2,6 +2,7 @@
 //!
 //! Called by the tests of `docker_networks`. It must do nothing that a user of Docker would not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub(crate) const PLUGINS: [&str; 2] = ["bridge", "host-local"];
 
 /// A Docker host with both of our plugins.
 pub(crate) struct DockerHost {
-    pub(crate) machine: Machine,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) outside: Outside,
     pub(crate) plugins: Vec<Process>,
     pub(crate) dockerd: Option<Process>,
@@ -34,19 +35,29 @@ impl DockerHost {
 
     /// With options for dockerd.
     pub(crate) fn with(options: &'static [&'static str]) -> DockerHost {
-        let machine = Machine::boot();
+        let mut host = DockerHost::off(options);
+        host.start_plugins();
+        host.start();
+        host
+    }
+
+    /// With neither dockerd nor plugins running.
+    pub(crate) fn off(options: &'static [&'static str]) -> DockerHost {
+        let machine = Arc::new(Machine::boot());
         let outside = machine.lab.outside();
-        let mut host = DockerHost {
+        DockerHost {
             machine,
             outside,
             plugins: Vec::new(),
             dockerd: None,
             options,
-        };
-        host.start_plugins();
-        host.start_dockerd();
-        host.docker(&["load", "-i", ARCHIVE]);
-        host
+        }
+    }
+
+    /// Starts dockerd for the first time.
+    pub(crate) fn start(&mut self) {
+        self.start_dockerd();
+        self.docker(&["load", "-i", ARCHIVE]);
     }
 
     pub(crate) fn start_plugins(&mut self) {
@@ -159,6 +170,11 @@ impl DockerHost {
 
     /// Whether anybody answers at all.
     pub(crate) fn gets_anything(&self, container: &str, url: &str) -> bool {
+        !self.answer(container, url).is_empty()
+    }
+
+    /// What anybody answers, HTTP or not; nothing where nobody does.
+    pub(crate) fn answer(&self, container: &str, url: &str) -> String {
         let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", container]);
         let fetch = [
             "nsenter",
@@ -172,7 +188,7 @@ impl DockerHost {
             "2",
             url,
         ];
-        !self.machine.try_run(&fetch).stdout.is_empty()
+        self.machine.try_run(&fetch).stdout
     }
 
     /// The host's port that the only port of a container was published on.

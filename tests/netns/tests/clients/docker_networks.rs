@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Outside, World, wait_for};
 
@@ -45,6 +46,28 @@ fn containers_on_our_network_are_reached_as_on_dockers_own() {
     // Unpublished ports are nobody's business outside.
     host.outside.learns_route_to("10.77.0.0/24");
     host.outside.does_not_reach(tcp([10, 77, 0, 2], 80));
+
+    // `wharf` shows it as it shows CNI's, by the names that dockerd knows.
+    let wharf = ours().directory().join("wharf").display().to_string();
+    let wharf = |words: &[&str]| host.machine.run(&[&[&*wharf, "network"], words].concat());
+    assert!(wharf(&["ls"]).contains("net1 "), "{}", wharf(&["ls"]));
+    let shown = wharf(&["inspect", "net1", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let connections = shown["connections"].as_array().expect("a list");
+    let web = connections.iter().find(|one| one["name"] == "web");
+    let web = web.unwrap_or_else(|| panic!("no web in {shown:#}"));
+    assert_eq!(
+        web["container"],
+        host.docker(&["inspect", "-f", "{{.Id}}", "web"])
+    );
+    assert_eq!(web["addresses"][0], "10.77.0.2/24");
+    assert_eq!(web["ports"][0], "8080:80/tcp");
+    let veth = web["hostSide"][1].as_str().expect("a link");
+    assert!(
+        host.machine
+            .run(&["ip", "link", "show", veth])
+            .contains("master wh-")
+    );
 
     host.docker(&["restart", "-t", "1", "web"]);
     host.docker(&["stop", "-t", "1", "web"]);

@@ -4,7 +4,10 @@
 
 mod containerd;
 mod docker;
+mod docker_crash;
 mod docker_host;
+mod docker_managed;
 mod docker_networks;
+mod docker_options;
 mod machine;
 mod podman;

@@ -1,7 +1,8 @@
 //! SIGKILL of a plugin and its children at every system call, and what the next call makes of it.
 
+use serde_json::json;
 use wharfline_netns_tests::lists::{self, port, ports};
-use wharfline_netns_tests::{Pod, ours, power_cycle, warm_up};
+use wharfline_netns_tests::{Pod, Segment, ours, power_cycle, warm_up};
 use wharfline_testkit::fault::{self, Stops};
 use wharfline_testkit::{Attachment, Lab, Network, Verb, World};
 
@@ -48,10 +49,8 @@ struct Host<'lab> {
 }
 
 impl<'lab> Host<'lab> {
-    fn new(lab: &'lab Lab) -> Host<'lab> {
-        let runtime = ports(&[port("tcp", 8080, 80), port("udp", 5353, 53)]);
-        let network =
-            Network::new(lab, &ours(), lists::current(lists::published())).with_runtime(runtime);
+    fn with(network: Network<'lab>) -> Host<'lab> {
+        let lab = network.lab();
         warm_up(lab, &network);
         Host {
             lab,
@@ -113,6 +112,20 @@ impl<'lab> Host<'lab> {
     }
 }
 
+/// What most nodes run: a bridge, masquerade and published ports.
+fn bridge(lab: &Lab) -> Host<'_> {
+    let runtime = ports(&[port("tcp", 8080, 80), port("udp", 5353, 53)]);
+    let list = lists::current(lists::published());
+    Host::with(Network::new(lab, &ours(), list).with_runtime(runtime))
+}
+
+/// Containers on a segment that the host reaches.
+fn macvlan(lab: &Lab) -> Host<'_> {
+    let plugin = lists::with(&Segment::plugin("macvlan"), &json!({"hostAccess": true}));
+    let list = lists::current(lists::list("net", json!([plugin])));
+    Host::with(Network::new(lab, &ours(), list))
+}
+
 /// Every system call where `WHARFLINE_EVERY_SYSTEM_CALL` is set; else those between which the world can differ, which
 /// are the same worlds in a tenth of the time.
 fn stops() -> Stops {
@@ -122,9 +135,14 @@ fn stops() -> Stops {
     }
 }
 
-fn at_every_stop(survives: impl Fn(&Host<'_>, usize, Then) -> bool, then: Then) {
+fn at_every_stop(
+    host: impl for<'lab> Fn(&'lab Lab) -> Host<'lab>,
+    survives: impl Fn(&Host<'_>, usize, Then) -> bool,
+    then: Then,
+) {
     let lab = Lab::new();
-    let host = Host::new(&lab);
+    let _segment = Segment::around(&lab);
+    let host = host(&lab);
     let stops = (1..).take_while(|nth| survives(&host, *nth, then)).count();
     assert!(
         stops >= 10,
@@ -133,29 +151,35 @@ fn at_every_stop(survives: impl Fn(&Host<'_>, usize, Then) -> bool, then: Then) 
 }
 
 macro_rules! killed {
-    ($($name:ident: $survives:ident of plugin $step:literal then $then:ident;)*) => {
+    ($($name:ident: $survives:ident of $host:ident plugin $step:literal then $then:ident;)*) => {
         $(#[test] fn $name() {
-            at_every_stop(|host, nth, then| host.$survives($step, nth, then), Then::$then);
+            at_every_stop($host, |host, nth, then| host.$survives($step, nth, then), Then::$then);
         })*
     };
 }
 
 killed! {
-    bridge_add_then_del: survives_a_killed_add of plugin 0 then Del;
-    bridge_add_then_del_without_netns: survives_a_killed_add of plugin 0 then DelWithoutNetns;
-    bridge_add_then_gc: survives_a_killed_add of plugin 0 then Gc;
-    bridge_del_then_del: survives_a_killed_del of plugin 0 then Del;
-    bridge_del_then_del_without_netns: survives_a_killed_del of plugin 0 then DelWithoutNetns;
-    bridge_del_then_gc: survives_a_killed_del of plugin 0 then Gc;
-    bridge_add_then_reboot: survives_a_killed_add of plugin 0 then Reboot;
-    bridge_del_then_reboot: survives_a_killed_del of plugin 0 then Reboot;
-    portmap_add_then_reboot: survives_a_killed_add of plugin 1 then Reboot;
-    portmap_add_then_del: survives_a_killed_add of plugin 1 then Del;
-    portmap_add_then_del_without_netns: survives_a_killed_add of plugin 1 then DelWithoutNetns;
-    portmap_add_then_gc: survives_a_killed_add of plugin 1 then Gc;
-    portmap_del_then_del: survives_a_killed_del of plugin 1 then Del;
-    portmap_del_then_del_without_netns: survives_a_killed_del of plugin 1 then DelWithoutNetns;
-    portmap_del_then_gc: survives_a_killed_del of plugin 1 then Gc;
+    bridge_add_then_del: survives_a_killed_add of bridge plugin 0 then Del;
+    bridge_add_then_del_without_netns: survives_a_killed_add of bridge plugin 0 then DelWithoutNetns;
+    bridge_add_then_gc: survives_a_killed_add of bridge plugin 0 then Gc;
+    bridge_del_then_del: survives_a_killed_del of bridge plugin 0 then Del;
+    bridge_del_then_del_without_netns: survives_a_killed_del of bridge plugin 0 then DelWithoutNetns;
+    bridge_del_then_gc: survives_a_killed_del of bridge plugin 0 then Gc;
+    bridge_add_then_reboot: survives_a_killed_add of bridge plugin 0 then Reboot;
+    bridge_del_then_reboot: survives_a_killed_del of bridge plugin 0 then Reboot;
+    portmap_add_then_reboot: survives_a_killed_add of bridge plugin 1 then Reboot;
+    portmap_add_then_del: survives_a_killed_add of bridge plugin 1 then Del;
+    portmap_add_then_del_without_netns: survives_a_killed_add of bridge plugin 1 then DelWithoutNetns;
+    portmap_add_then_gc: survives_a_killed_add of bridge plugin 1 then Gc;
+    portmap_del_then_del: survives_a_killed_del of bridge plugin 1 then Del;
+    portmap_del_then_del_without_netns: survives_a_killed_del of bridge plugin 1 then DelWithoutNetns;
+    macvlan_add_then_del: survives_a_killed_add of macvlan plugin 0 then Del;
+    macvlan_add_then_del_without_netns: survives_a_killed_add of macvlan plugin 0 then DelWithoutNetns;
+    macvlan_add_then_gc: survives_a_killed_add of macvlan plugin 0 then Gc;
+    macvlan_del_then_del: survives_a_killed_del of macvlan plugin 0 then Del;
+    macvlan_del_then_del_without_netns: survives_a_killed_del of macvlan plugin 0 then DelWithoutNetns;
+    macvlan_del_then_gc: survives_a_killed_del of macvlan plugin 0 then Gc;
+    portmap_del_then_gc: survives_a_killed_del of bridge plugin 1 then Gc;
 }
 
 #[test]
@@ -182,7 +206,7 @@ fn a_crash_of_the_first_add_on_a_cold_host_is_mended_by_the_next() {
 #[test]
 fn a_killed_gc_is_finished_by_the_next() {
     let lab = Lab::new();
-    let host = Host::new(&lab);
+    let host = bridge(&lab);
     for step in 0..2 {
         for nth in 1.. {
             drop(Pod::on(&host.network, "pod"));

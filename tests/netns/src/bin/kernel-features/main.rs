@@ -6,6 +6,7 @@
 
 mod sctp;
 mod smoke;
+mod sub_interfaces;
 mod vlan;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -61,6 +62,7 @@ fn main() {
     let all = [
         Feature::BridgeVlanFiltering,
         Feature::VlanLink,
+        Feature::IpvlanLink,
         Feature::Sctp,
     ];
     let missing: Vec<Feature> = all
@@ -70,7 +72,8 @@ fn main() {
     let cases = smoke::CASES
         .into_iter()
         .chain(vlan::CASES)
-        .chain(sctp::CASES);
+        .chain(sctp::CASES)
+        .chain(sub_interfaces::CASES);
     let trials = cases.map(|case| case.trial(&missing)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

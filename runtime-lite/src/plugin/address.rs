@@ -1,5 +1,5 @@
 //! Where a driver listens, by Docker's rules of discovery (docs.docker.com, "Docker Plugin API", Plugin discovery): a socket
-//! below /run/docker/plugins first, then `.spec` and `.json` files. `driver` asks it before each call.
+//! below /run/docker/plugins first, then `.spec` and `.json` files. `volume` asks it before each call.
 //! It must never take a name for a path.
 
 use std::fs;
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::checked_name;
 use crate::error::{Error, Result};
+use crate::volume::checked_name;
 
 const SOCKETS: &str = "/run/docker/plugins";
 const SPECS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
 
 /// Where a driver listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Address {
+pub(crate) enum Address {
     Unix(PathBuf),
     /// `HOST:PORT`
     Tcp(String),
@@ -34,7 +34,7 @@ struct Described {
 
 impl Address {
     /// Finds the driver called `name`.
-    pub(super) fn find(name: &str) -> Result<Address> {
+    pub(crate) fn find(name: &str) -> Result<Address> {
         let name = &checked_name(name)?;
         for path in beside(Path::new(SOCKETS), name, "sock") {
             if path
@@ -86,7 +86,7 @@ impl Address {
     }
 
     /// What changes when the driver is started anew, as far as can be told: a new socket is another file.
-    pub(super) fn instance(&self) -> Result<String> {
+    pub(crate) fn instance(&self) -> Result<String> {
         Ok(match self {
             Address::Unix(path) => {
                 let about = path.metadata().map_err(Error::file("look at", path))?;

@@ -1,5 +1,5 @@
-//! One call of a driver: an HTTP/1.1 request over a socket of its own, and its answer (RFC 9112).
-//! `driver` calls it.
+//! One call: an HTTP/1.1 request over a socket of its own, and its answer (RFC 9112).
+//! Whoever speaks to a plugin of Docker's, or to dockerd, does so by it.
 //! It must never wait beyond its deadline (but for a host's name, which the resolver bounds), nor take an answer without a bound.
 
 use std::io::{self, Read, Write};
@@ -23,13 +23,24 @@ const HEADERS: usize = 64;
 
 /// Why there is no answer to read.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// What the driver says.
     Said(String),
     /// The deadline came first.
     Late,
     /// It can't be reached, or does not speak the protocol.
     Broken(String),
+}
+
+impl Refusal {
+    /// In words, with the address where it is not the driver's own words.
+    pub(crate) fn told_of(self, address: &Address) -> String {
+        match self {
+            Refusal::Said(said) => said,
+            Refusal::Late => format!("{address} gave no answer in time"),
+            Refusal::Broken(why) => format!("{address}: {why}"),
+        }
+    }
 }
 
 impl From<io::Error> for Refusal {
@@ -61,18 +72,30 @@ impl Bounded for TcpStream {
 }
 
 /// Posts `body` to `/METHOD`; the answer's document, `null` if it has none.
-pub(super) fn post(
+pub(crate) fn post(
     address: &Address,
     method: &str,
     body: &str,
     deadline: Instant,
 ) -> Result<Value, Refusal> {
-    let mut stream = open(address, deadline)?;
     let request = format!(
         "POST /{method} HTTP/1.1\r\nHost: plugin.moby.localhost\r\nUser-Agent: wharf\r\nAccept: {MEDIA}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
+    exchange(address, &request, deadline)
+}
+
+/// The document at `path`.
+pub(crate) fn get(address: &Address, path: &str, deadline: Instant) -> Result<Value, Refusal> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: docker\r\nUser-Agent: wharf\r\nConnection: close\r\n\r\n"
+    );
+    exchange(address, &request, deadline)
+}
+
+fn exchange(address: &Address, request: &str, deadline: Instant) -> Result<Value, Refusal> {
+    let mut stream = open(address, deadline)?;
     let mut rest = request.as_bytes();
     while !rest.is_empty() {
         stream.bound(left(deadline)?)?;

@@ -1,0 +1,204 @@
+//! Sub-interfaces that not every kernel can make: VLANs as parents (feature M2), and the types vlan and ipvlan.
+
+use serde_json::{Value, json};
+use wharfline_netns_tests::lists::{list, with};
+use wharfline_netns_tests::{Pod, Segment, ours, warm_up};
+use wharfline_testkit::traffic::tcp;
+use wharfline_testkit::{Attachment, Feature, Lab, Namespace, Network, Plugins, Verb};
+
+use super::Case;
+
+const VLAN: &[Feature] = &[Feature::VlanLink];
+const IPVLAN: &[Feature] = &[Feature::IpvlanLink];
+
+/// The cases.
+pub(super) const CASES: [Case; 8] = [
+    Case {
+        name: "sub_interfaces::a_vlan_parent_goes_with_its_last_network",
+        needs: VLAN,
+        run: a_vlan_parent_goes_with_its_last_network,
+    },
+    Case {
+        name: "sub_interfaces::a_vlan_parent_that_was_there_stays",
+        needs: VLAN,
+        run: a_vlan_parent_that_was_there_stays,
+    },
+    Case {
+        name: "sub_interfaces::vlan",
+        needs: VLAN,
+        run: || vlan(&ours()),
+    },
+    Case {
+        name: "sub_interfaces::vlan_with_the_reference",
+        needs: VLAN,
+        run: || vlan(&Plugins::reference()),
+    },
+    Case {
+        name: "sub_interfaces::a_vlan_has_one_interface",
+        needs: VLAN,
+        run: a_vlan_has_one_interface,
+    },
+    Case {
+        name: "sub_interfaces::ipvlan_modes",
+        needs: IPVLAN,
+        run: || ipvlan_modes(&ours()),
+    },
+    Case {
+        name: "sub_interfaces::ipvlan_modes_with_the_reference",
+        needs: IPVLAN,
+        run: || ipvlan_modes(&Plugins::reference()),
+    },
+    Case {
+        name: "sub_interfaces::what_the_kernel_lacks_is_named",
+        needs: &[],
+        run: what_the_kernel_lacks_is_named,
+    },
+];
+
+/// A network of one plugin with `keys` put over the usual ones.
+fn network<'lab>(lab: &'lab Lab, plugins: &Plugins, name: &str, keys: &Value) -> Network<'lab> {
+    let plugin = with(&Segment::plugin("macvlan"), keys);
+    Network::new(lab, plugins, list(name, json!([plugin])))
+}
+
+fn has_link(lab: &Lab, name: &str) -> bool {
+    lab.host()
+        .try_exec(&["ip", "link", "show", "dev", name], "")
+        .succeeded()
+}
+
+/// A host on the segment that speaks VLAN 10, tagged.
+fn tagged_host(lab: &Lab, segment: &Segment) -> Namespace {
+    let host = segment.host(lab, "tagged", "02:00:00:00:00:50", &[]);
+    host.ip("link add link eth0 name eth0.10 type vlan id 10
+         addr add 192.0.2.50/24 dev eth0.10
+         link set eth0.10 up");
+    host
+}
+
+fn a_vlan_parent_goes_with_its_last_network() {
+    let lab = Lab::new();
+    let segment = Segment::around(&lab);
+    let tagged = tagged_host(&lab, &segment);
+    let keys = json!({"master": "eth0.10"});
+    let [one, other] = ["one", "other"].map(|name| network(&lab, &ours(), name, &keys));
+    warm_up(&lab, &one);
+    warm_up(&lab, &other);
+    let warm = lab.world();
+    assert!(!has_link(&lab, "eth0.10"));
+    let of_one = Pod::on(&one, "a");
+    let of_other = lab.namespace("b");
+    let attachment = Attachment::of(&of_other);
+    let range = json!({"ipam": {"type": "host-local", "ranges": [[{"subnet": "192.0.2.0/24", "rangeStart": "192.0.2.200"}]]}});
+    let other = network(&lab, &ours(), "other", &with(&keys, &range));
+    other.add(&attachment);
+    let _server = of_one.serves(tcp(of_one.v4(), 80));
+    tagged.reaches(tcp(of_one.v4(), 80)).from("a");
+    segment.does_not_reach(tcp(of_one.v4(), 80));
+    one.check(&of_one.attachment).expect("CHECK");
+    one.del(&of_one.attachment);
+    assert!(has_link(&lab, "eth0.10"), "the other network stands on it");
+    other.check(&attachment).expect("CHECK");
+    other.del(&attachment);
+    assert!(!has_link(&lab, "eth0.10"));
+    drop((of_one, of_other));
+    warm.returns("the warm world", || lab.world());
+}
+
+fn a_vlan_parent_that_was_there_stays() {
+    let lab = Lab::new();
+    let _segment = Segment::around(&lab);
+    lab.host()
+        .ip("link add link eth0 name eth0.10 type vlan id 10\nlink set eth0.10 up");
+    let network = network(&lab, &ours(), "net", &json!({"master": "eth0.10"}));
+    let pod = Pod::on(&network, "pod");
+    network.del(&pod.attachment);
+    assert!(has_link(&lab, "eth0.10"));
+}
+
+fn vlan(plugins: &Plugins) {
+    let lab = Lab::new();
+    let segment = Segment::around(&lab);
+    let tagged = tagged_host(&lab, &segment);
+    let network = network(&lab, plugins, "net", &json!({"type": "vlan", "vlanId": 10}));
+    warm_up(&lab, &network);
+    let warm = lab.world();
+    let pod = Pod::on(&network, "pod");
+    let _server = pod.serves(tcp(pod.v4(), 80));
+    tagged.reaches(tcp(pod.v4(), 80)).from("pod");
+    segment.does_not_reach(tcp(pod.v4(), 80));
+    network.check(&pod.attachment).expect("CHECK");
+    network.del(&pod.attachment);
+    drop(pod);
+    warm.returns("the warm world", || lab.world());
+}
+
+fn a_vlan_has_one_interface() {
+    let lab = Lab::new();
+    let _segment = Segment::around(&lab);
+    let network = network(&lab, &ours(), "net", &json!({"type": "vlan", "vlanId": 10}));
+    let _first = Pod::on(&network, "first");
+    let second = lab.namespace("second");
+    let refused = network
+        .call(Verb::Add, 0, &Attachment::of(&second), None)
+        .make(&lab)
+        .failed();
+    assert!(
+        refused.contains("vlanId") && refused.contains("eth0"),
+        "{refused}"
+    );
+}
+
+fn ipvlan_modes(plugins: &Plugins) {
+    for mode in ["l2", "l3", "l3s"] {
+        let lab = Lab::new();
+        let segment = Segment::around(&lab);
+        let network = network(
+            &lab,
+            plugins,
+            "net",
+            &json!({"type": "ipvlan", "mode": mode}),
+        );
+        warm_up(&lab, &network);
+        let warm = lab.world();
+        let [a, b] = ["a", "b"].map(|name| Pod::on(&network, name));
+        let _server = b.serves(tcp(b.v4(), 80));
+        a.reaches(tcp(b.v4(), 80)).from("b");
+        if mode != "l2" {
+            // At layer 3 nobody answers ARP for the container: the segment needs a route.
+            segment.ip(&format!("route add {}/32 via {}", b.v4(), Segment::HOST_V4));
+        }
+        segment.reaches(tcp(b.v4(), 80)).from("b");
+        for pod in [a, b] {
+            network.check(&pod.attachment).expect("CHECK");
+            network.del(&pod.attachment);
+        }
+        warm.returns("the warm world", || lab.world());
+    }
+}
+
+fn what_the_kernel_lacks_is_named() {
+    let lab = Lab::new();
+    let _segment = Segment::around(&lab);
+    for (kind, feature, keys) in [
+        ("vlan", Feature::VlanLink, json!({"vlanId": 10})),
+        ("ipvlan", Feature::IpvlanLink, json!({})),
+    ] {
+        let plugin = with(&Segment::plugin(kind), &keys);
+        let current = json!({"cniVersion": "1.1.0", "name": kind, "plugins": [plugin]});
+        let network = Network::new(&lab, &ours(), current);
+        let pod = lab.namespace(&format!("pod-{kind}"));
+        let add = network
+            .call(Verb::Add, 0, &Attachment::of(&pod), None)
+            .make(&lab);
+        let status = network.status(0);
+        if feature.is_here() {
+            add.ok();
+            assert!(status.succeeded());
+            continue;
+        }
+        for told in [add.failed(), status.failed()] {
+            assert!(told.contains(&format!("no {kind} links")), "{told}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! SIGKILL of dockerd, of our plugins, or of both, at random moments while containers come and go: what should run runs
+//! again with address and port, no address is two containers', and nothing of it is left in the end.
+//!
+//! A few moments in `./test`; fifty with WHARFLINE_LONG=1. The seed is printed; WHARFLINE_SEED repeats its moments.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "seed, moments and figures are for people"
+)]
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use wharfline_testkit::traffic::tcp;
+use wharfline_testkit::{Outside, Process, wait_for};
+
+use crate::docker_host::{DockerHost, PAGE, PLUGINS};
+use crate::machine::{IMAGE, Machine, fetches};
+
+/// Its own daemon, so that containers outlive a dockerd, as on hosts with systemd.
+const CONTAINERD: &str = "/run/containerd/containerd.sock";
+const OPTIONS: [&str; 2] = ["--containerd", CONTAINERD];
+/// What runs all the time, with the port that it publishes.
+const LASTING: [(&str, u16); 2] = [("web", 8080), ("second", 8081)];
+/// The longest that a kill waits for its moment: some lives of a container.
+const LONGEST: u64 = 4_000;
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Dockerd,
+    Plugins,
+    Both,
+}
+
+/// A generator of Lehmer's: the same numbers for the same seed.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Self {
+        let given = std::env::var("WHARFLINE_SEED").ok();
+        let seed = given.and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0) % 2_147_483_646 + 1);
+        println!("WHARFLINE_SEED={seed}");
+        Self(seed)
+    }
+
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0 * 48_271 % 2_147_483_647;
+        self.0 % below
+    }
+}
+
+impl DockerHost {
+    fn start_containerd(&self) -> Process {
+        self.machine.write(
+            "/run/containerd.toml",
+            "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n",
+        );
+        let containerd = self.machine.start(
+            "containerd",
+            &["containerd", "-c", "/run/containerd.toml", "-a", CONTAINERD],
+        );
+        let socket = self.machine.lab.path(CONTAINERD);
+        wait_for("containerd to listen", Duration::from_secs(20), || {
+            let asked = std::os::unix::net::UnixStream::connect(&socket);
+            asked.map_err(|e| format!("{e}: {}", self.machine.log("containerd")))
+        });
+        containerd
+    }
+
+    /// Removes what the kills left of those that come and go.
+    fn remove_brief(&self) {
+        wait_for("containers to be removed", Duration::from_secs(60), || {
+            let left = self.docker(&["ps", "-aq", "--filter", "name=brief-"]);
+            for id in left.lines() {
+                let remove = ["docker", "-H", "unix:///run/docker.sock", "rm", "-f", id];
+                self.machine.try_run(&remove);
+            }
+            left.is_empty().then_some(()).ok_or(left)
+        });
+    }
+
+    fn strike(&mut self, victim: Victim) {
+        let dockerd = !matches!(victim, Victim::Plugins);
+        let plugins = !matches!(victim, Victim::Dockerd);
+        let mut names = Vec::new();
+        names.extend(plugins.then_some(PLUGINS).into_iter().flatten());
+        names.extend(dockerd.then_some("dockerd"));
+        self.machine.kill(&names);
+        if plugins {
+            self.plugins.clear();
+            self.start_plugins();
+        }
+        if dockerd {
+            self.docker_is_gone();
+            self.start_dockerd();
+        }
+    }
+
+    /// All that should run runs, with a port that answers and an address of its own.
+    fn is_whole(&self) {
+        for (name, port) in LASTING {
+            wait_for(&format!("{name} to run"), Duration::from_secs(60), || {
+                let state = [
+                    "inspect",
+                    "-f",
+                    "{{.State.Running}} {{.State.Restarting}}",
+                    name,
+                ];
+                let state = self.docker(&state);
+                (state == "true false").then_some(()).ok_or(state)
+            });
+            assert!(
+                fetches(&self.outside, tcp(Outside::HOST_V4, port)).contains(PAGE),
+                "{name}"
+            );
+        }
+        let mut holders: HashMap<String, String> = HashMap::new();
+        for id in self.docker(&["ps", "-q"]).lines() {
+            let address = self.v4(id, "net1");
+            assert!(!address.is_empty(), "{id} has no address");
+            if let Some(other) = holders.insert(address.clone(), id.to_owned()) {
+                panic!("{address} is {other}'s and {id}'s");
+            }
+        }
+        let leased: HashSet<String> = self.leased().into_iter().collect();
+        for (address, id) in &holders {
+            assert!(
+                leased.contains(address),
+                "{address} of {id} is not leased: {leased:?}"
+            );
+        }
+    }
+
+    /// Every leased address.
+    fn leased(&self) -> Vec<String> {
+        let world = self.machine.lab.world();
+        let files = world.objects("file /var/lib/wharfline/ipam/leases/");
+        let names = files.filter_map(|file| file.rsplit('/').next().map(str::to_owned));
+        names.filter(|name| name.starts_with("10.77.")).collect()
+    }
+
+    /// Addresses that dockerd asked for, was killed, and has forgotten: nobody but the operator can free them.
+    fn free_forgotten_addresses(&self) -> usize {
+        let mut forgotten = self.leased();
+        forgotten.retain(|address| address != "10.77.1.1");
+        let binary = wharfline_netns_tests::ours()
+            .find("host-local")
+            .display()
+            .to_string();
+        for address in &forgotten {
+            let place = [
+                "--data-dir",
+                "/var/lib/wharfline/ipam/leases",
+                "wharf-local_10.77.1.0_24",
+                address,
+            ];
+            self.machine
+                .run(&[&[binary.as_str(), "release"], &place[..]].concat());
+        }
+        forgotten.len()
+    }
+}
+
+/// One container after another, until it is told to stop; commands of a dead dockerd fail.
+fn come_and_go(machine: &Machine, round: u64, stop: &AtomicBool) {
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let name = format!("brief-{round}-{number}");
+        let publish = format!("{}:80", 9000 + number % 100);
+        let docker = ["timeout", "20", "docker", "-H", "unix:///run/docker.sock"];
+        let run = [
+            "run",
+            "-d",
+            "--name",
+            &name,
+            "--network",
+            "net1",
+            "-p",
+            &publish,
+            IMAGE,
+        ];
+        machine.try_run(&[&docker[..], &run].concat());
+        machine.try_run(&[&docker[..], &["rm", "-f", &name]].concat());
+    }
+}
+
+#[test]
+fn killed_at_random_moments_everything_comes_back_and_nothing_is_left() {
+    let rounds = match std::env::var_os("WHARFLINE_LONG") {
+        Some(_) => 50,
+        None => 6,
+    };
+    let mut moments = Moments::new();
+    let mut host = DockerHost::off(&OPTIONS);
+    let _containerd = host.start_containerd();
+    host.start_plugins();
+    host.start();
+    let before = host.warm_up();
+    host.network("net1", &["--subnet", "10.77.1.0/24"]);
+    for (name, port) in LASTING {
+        host.run(
+            name,
+            "net1",
+            &["-p", &format!("{port}:80"), "--restart", "always"],
+        );
+    }
+    let mut strikes = 0;
+    for round in 0..rounds {
+        let victim = [Victim::Dockerd, Victim::Plugins, Victim::Both][moments.next(3) as usize];
+        let after = Duration::from_millis(moments.next(LONGEST));
+        println!("round {round}: {victim:?} after {after:?}");
+        strikes += usize::from(!matches!(victim, Victim::Plugins));
+        let stop = AtomicBool::new(false);
+        let machine = host.machine.clone();
+        thread::scope(|scope| {
+            scope.spawn(|| come_and_go(&machine, round, &stop));
+            thread::park_timeout(after);
+            host.strike(victim);
+            stop.store(true, Ordering::Relaxed);
+        });
+        host.is_whole();
+        host.remove_brief();
+    }
+    host.docker(&["rm", "-f", "web", "second"]);
+    let forgotten = host.free_forgotten_addresses();
+    println!("{rounds} rounds, {strikes} of dockerd; {forgotten} addresses were forgotten by it");
+    assert!(
+        forgotten <= strikes,
+        "{forgotten} addresses are left of {strikes} kills of dockerd"
+    );
+    host.docker(&["network", "rm", "net1"]);
+    let ours = |world: wharfline_testkit::World| {
+        // dockerd itself puts its jumps in another order when it starts again.
+        world.without("host nft ip filter chain FORWARD rule")
+    };
+    ours(before).returns("the host is as before", || ours(host.world()));
+}
