@@ -3,13 +3,11 @@
 //! It must never hold a value that the driver would have to refuse.
 
 use ipnetwork::IpNetwork;
-use macaddr::MacAddr6;
-use wharfline_cni::Request;
 use wharfline_core::attachment::derived_name;
 use wharfline_core::plan::{NsRef, Overflow};
 use wharfline_kernel::hash::stable_hash;
 use wharfline_kernel::nft::Boundary;
-use wharfline_spec::cni::{Args, CniError, Dns, NetConf};
+use wharfline_spec::cni::{CniError, Dns, NetConf};
 use wharfline_spec::fields::{BadField, Fields};
 use wharfline_spec::names::{IfName, VlanId};
 
@@ -297,41 +295,6 @@ fn masquerade_backend(fields: &Fields<'_>) -> Result<(), BadField> {
             format!("{other:?} is not iptables or nftables"),
         )),
     }
-}
-
-/// The MAC that the user asked for: the capability wins over `args.cni.mac`, that over CNI_ARGS.
-///
-/// # Errors
-/// Code 7 or 4 for what is no MAC of one interface.
-pub(crate) fn requested_mac(request: &Request) -> Result<Option<MacAddr6>, CniError> {
-    if let Some(text) = request.conf.runtime_config.mac()?.filter(|t| !t.is_empty()) {
-        return unicast_mac("runtimeConfig.mac", &text).map(Some);
-    }
-    if let Some(args) = request.conf.cni_args()?
-        && let Some(text) = args.text("mac")?
-    {
-        return unicast_mac("args.cni.mac", &text).map(Some);
-    }
-    from_cni_args(&request.args)
-}
-
-fn from_cni_args(args: &Args) -> Result<Option<MacAddr6>, CniError> {
-    match args.get("MAC").filter(|text| !text.is_empty()) {
-        Some(text) => unicast_mac("CNI_ARGS: MAC", text).map(Some),
-        None => Ok(None),
-    }
-}
-
-/// An interface's own address has the group bit clear (IEEE 802, section 8.2) and is not all zero.
-pub(crate) fn unicast_mac(key: &str, text: &str) -> Result<MacAddr6, CniError> {
-    let refused = |why: &str| CniError::invalid_config(format!("{key}: {text:?} {why}"));
-    let mac: MacAddr6 = text
-        .parse()
-        .map_err(|_| refused("is not a MAC of six bytes"))?;
-    if mac.is_multicast() || mac.is_nil() {
-        return Err(refused("is not the address of one interface"));
-    }
-    Ok(mac)
 }
 
 #[cfg(test)]

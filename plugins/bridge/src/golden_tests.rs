@@ -13,7 +13,7 @@ use wharfline_core::plan::Plan;
 use wharfline_spec::cni::{Args, CniResult, NetConf};
 use wharfline_spec::names::{ContainerId, IfName};
 
-use crate::config::{BridgeConfig, requested_mac};
+use crate::config::BridgeConfig;
 use crate::driver::{BridgeDriver, BridgeFacts};
 
 struct Case {
@@ -48,7 +48,7 @@ impl Case {
         let endpoint = Endpoint {
             key: &key,
             netns: self.request.netns.clone(),
-            mac: requested_mac(&self.request).expect("a MAC or none"),
+            mac: wharfline_cni::mac::requested(&self.request).expect("a MAC or none"),
             lease,
             previous,
             salt: 0,

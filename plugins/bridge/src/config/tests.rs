@@ -1,8 +1,6 @@
 //! Every key: its default, its values, and the refusal that names it.
 
 use serde_json::{Value, json};
-use wharfline_cni::Verb;
-use wharfline_spec::names::ContainerId;
 
 use super::*;
 
@@ -205,71 +203,4 @@ fn the_gateways_link_is_the_bridge_or_its_foot_in_the_vlan() {
         derived.starts_with("wg") && derived.len() <= 15,
         "{derived}"
     );
-}
-
-fn request(keys: &Value, args: &str) -> Request {
-    Request {
-        verb: Verb::Add,
-        conf: conf(keys),
-        container: ContainerId::new("c1").expect("an id"),
-        netns: None,
-        ifname: IfName::new("eth0").expect("a name"),
-        args: Args::parse(args).expect("pairs"),
-        args_text: args.to_owned(),
-        path: Vec::new(),
-    }
-}
-
-fn mac_of(keys: Value, args: &str) -> Option<String> {
-    requested_mac(&request(&keys, args))
-        .expect("a MAC or none")
-        .map(wharfline_spec::cni::mac_text)
-}
-
-#[test]
-fn a_mac_comes_from_the_capability_then_from_args_then_from_cni_args() {
-    let capability = json!({"mac": "c2:00:00:00:00:01"});
-    let args = json!({"cni": {"mac": "c2:00:00:00:00:02"}});
-    let pairs = "IgnoreUnknown=1;MAC=c2:00:00:00:00:03";
-    let told = |mac: &str| Some(mac.to_owned());
-    assert_eq!(
-        mac_of(json!({"runtimeConfig": capability, "args": args}), pairs),
-        told("c2:00:00:00:00:01")
-    );
-    assert_eq!(
-        mac_of(json!({"runtimeConfig": {"mac": ""}, "args": args}), pairs),
-        told("c2:00:00:00:00:02")
-    );
-    assert_eq!(mac_of(json!({}), pairs), told("c2:00:00:00:00:03"));
-    assert_eq!(mac_of(json!({}), "IgnoreUnknown=1"), None);
-}
-
-#[test]
-fn a_mac_that_no_interface_can_have_is_refused_by_its_source() {
-    for wrong in [
-        "",
-        "c2",
-        "01:00:5e:00:00:01",
-        "00:00:00:00:00:00",
-        "zz:00:00:00:00:01",
-    ] {
-        let given = json!({"args": {"cni": {"mac": wrong}}});
-        match requested_mac(&request(&given, "")) {
-            Ok(none) => assert!(wrong.is_empty() && none.is_none()),
-            Err(error) => assert!(
-                error.code == INVALID_CONFIG && error.msg.contains("args.cni.mac"),
-                "{}",
-                error.msg
-            ),
-        }
-    }
-    let error = requested_mac(&request(&json!({"runtimeConfig": {"mac": "x"}}), ""));
-    assert!(
-        error
-            .expect_err("refused")
-            .msg
-            .contains("runtimeConfig.mac")
-    );
-    let error = requested_mac(&request(&json!({}), "MAC=x")).expect_err("refused");
-    assert!(error.msg.contains("CNI_ARGS"), "{}", error.msg);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use macaddr::MacAddr6;
 use serde_json::{Map, Value};
+use wharfline_cni::mac;
 use wharfline_core::engine::{Attach, Engine};
 use wharfline_core::error::Error;
 use wharfline_core::ipam::{GivenIpam, NoIpam};
@@ -25,7 +26,6 @@ use super::networks::{DockerBridge, Network};
 use super::ports::PortsDriver;
 use super::published::{Chosen, choose, nothing, still_stands};
 use super::refusal;
-use crate::config::unicast_mac;
 use crate::driver::BridgeDriver;
 
 /// Option of an endpoint: what it publishes.
@@ -174,7 +174,7 @@ impl Asked {
             })
             .collect();
         let mac = Some(interface.mac.as_str()).filter(|mac| !mac.is_empty());
-        let mac = mac.map(|mac| unicast_mac("MacAddress", mac)).transpose();
+        let mac = mac.map(|mac| mac::unicast("MacAddress", mac)).transpose();
         Ok(Self {
             addresses: addresses?,
             mac: mac.map_err(|e| Refusal::new(e.msg))?,
