@@ -22,10 +22,12 @@ use crate::{health, limits, mounts, root, ulimits, units};
 pub(crate) fn of(home: &Home, asked: cli::Container) -> Result<Wish> {
     let image = root::find(home, &asked.image)?;
     let exposed = exposed(&image.defaults, &asked.connection.expose)?;
+    // Before the default network is made for a container that can't be.
+    let orders = orders(&asked, &image.defaults)?;
     let connected = connection::of(home, &asked.connection, &exposed)?;
     Ok(Wish {
         remove: asked.rm,
-        orders: orders(&asked, &image.defaults)?,
+        orders,
         process: process(&asked, &image.defaults)?,
         mounts: mounts::of(home, &asked.files, &image.defaults)?,
         labels: labels(&image.defaults.labels, &asked.label),
@@ -34,11 +36,11 @@ pub(crate) fn of(home: &Home, asked: cli::Container) -> Result<Wish> {
             read_only: asked.files.read_only,
             devices: limits::devices(&asked.limits.device)?,
             resources: limits::resources(&asked.limits.usage)?,
-            cap_add: asked.limits.cap_add,
-            cap_drop: asked.limits.cap_drop,
             no_new_privileges: no_new_privileges(&asked.limits.security_opt)?,
             ulimits: ulimits::of(&asked.limits.ulimit)?,
             oom_score_adj: ulimits::oom_score_adj(asked.limits.oom_score_adj)?,
+            cap_add: asked.limits.cap_add,
+            cap_drop: asked.limits.cap_drop,
         },
         image: asked.image,
         image_id: image.id,
@@ -49,6 +51,19 @@ pub(crate) fn of(home: &Home, asked: cli::Container) -> Result<Wish> {
         joined: connected.joined,
         attachments: connected.attachments,
     })
+}
+
+/// Docker's word for it; its others say what is the bundle's here.
+fn no_new_privileges(given: &[String]) -> Result<bool> {
+    let known =
+        |word: &&String| word.as_str() == "no-new-privileges" || *word == "no-new-privileges=true";
+    match given.iter().find(|word| !known(word)) {
+        Some(other) => Err(Error::BadValue {
+            given: other.clone(),
+            rule: "is no security option other than no-new-privileges",
+        }),
+        None => Ok(!given.is_empty()),
+    }
 }
 
 /// What the shim is to obey.
@@ -65,19 +80,6 @@ fn orders(asked: &cli::Container, image: &Defaults) -> Result<Orders> {
         health: health::of(&asked.health, image)?,
         runtime: asked.runtime.as_deref().map(runtime).transpose()?,
     })
-}
-
-/// Docker's word for it; its others say what is the bundle's here.
-fn no_new_privileges(given: &[String]) -> Result<bool> {
-    let known =
-        |word: &&String| word.as_str() == "no-new-privileges" || *word == "no-new-privileges=true";
-    match given.iter().find(|word| !known(word)) {
-        Some(other) => Err(Error::BadValue {
-            given: other.clone(),
-            rule: "is no security option other than no-new-privileges",
-        }),
-        None => Ok(!given.is_empty()),
-    }
 }
 
 fn process(asked: &cli::Container, image: &Defaults) -> Result<Process> {
