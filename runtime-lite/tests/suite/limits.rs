@@ -43,13 +43,13 @@ fn memory_and_processes_end_where_they_were_limited() {
 fn processors_are_shared_as_limited_and_limits_change_at_once() {
     let host = Host::new();
     let busy = ["sh", "-c", "while true; do :; done"];
-    let id = host.leave("c", &[NONE, &["--cpus", "0.5"]].concat(), &busy);
+    let id = host.leave("c", &[NONE, &["--cpus", "0.05"]].concat(), &busy);
     let period = |quota: &str| match unified() {
         true => format!("{quota} 100000"),
         false => quota.to_owned(),
     };
     let quota = || group(&id, ("cpu", "cpu.cfs_quota_us"), "cpu.max");
-    assert_eq!(quota(), period("50000"));
+    assert_eq!(quota(), period("5000"));
     wharfline_testkit::wait_for(
         "it to be held up",
         std::time::Duration::from_secs(20),
