@@ -53,7 +53,12 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
         )),
         Op::EnsureVlanGateway { .. } => shared(vlan_gateway::ensure(session, op)),
         Op::CreateVeth(veth) => cascade::create_veth(session, veth),
-        Op::CreateSubInterface(new) => sub_interface::create(session, key, new),
+        Op::CreateSubInterface(new) => {
+            sub_interface::create(session, key, new)?;
+            Ok(Undo::SubInterface {
+                identity: new.identity.clone(),
+            })
+        }
         Op::EnsureVlanParent(parent) => shared(sub_interface::ensure_parent(session, parent)),
         Op::EnsureHostShim(shim) => shared(sub_interface::ensure_host_shim(session, shim)),
         Op::RequireFree { link, ips } => shared(sub_interface::require_free(session, link, ips)),

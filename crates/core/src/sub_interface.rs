@@ -18,13 +18,12 @@ use crate::plan::{
 };
 use crate::record::Record;
 use crate::session::Session;
-use crate::undo::Undo;
 
 /// The group (IFLA_GROUP) of parents that we made: a mark that a link bears from birth (docs/reserved.md).
 pub const PARENT_GROUP: u32 = 0x5748_4c50;
 
 /// Creates the sub-interface in the namespace where it is to live.
-pub(crate) fn create(session: &Session, key: &AttachmentKey, new: &SubInterface) -> Result<Undo> {
+pub(crate) fn create(session: &Session, key: &AttachmentKey, new: &SubInterface) -> Result<()> {
     let identity = &new.identity;
     let parent = parent_link(session, &identity.parent)?.index;
     let done = match create_as(session, new, &identity.link, parent)? {
@@ -34,9 +33,7 @@ pub(crate) fn create(session: &Session, key: &AttachmentKey, new: &SubInterface)
         done => done,
     };
     match done {
-        Ok(()) => Ok(Undo::SubInterface {
-            identity: identity.clone(),
-        }),
+        Ok(()) => Ok(()),
         Err(refusal) => Err(explained(session, key, new, refusal)?),
     }
 }

@@ -2,8 +2,6 @@
 //! The engine calls it for every verb; the CNI face (and Docker's) brings the configuration.
 //! `plan` must never touch kernel, disk or clock: its tests are tables (testdata/).
 
-use macaddr::MacAddr6;
-use serde::Deserialize;
 use wharfline_core::attachment::AttachmentKey;
 use wharfline_core::cascade;
 use wharfline_core::driver::{Driver, Endpoint};
@@ -16,7 +14,7 @@ use wharfline_kernel::nft::{Element, tool_is_installed};
 
 use crate::config::BridgeConfig;
 use crate::egress;
-use crate::plan::Planning;
+use crate::plan::{BridgeFacts, Planning};
 
 /// How many salted names a teardown without record looks for.
 const SALTS_WITHOUT_RECORD: u8 = 3;
@@ -24,24 +22,6 @@ const SALTS_WITHOUT_RECORD: u8 = 3;
 /// Containers on a bridge.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BridgeDriver;
-
-/// What a plan depends on besides configuration and lease.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(crate) struct BridgeFacts {
-    /// MTU of the bridge that is there.
-    pub bridge_mtu: Option<u32>,
-    /// MAC of the bridge that is there.
-    #[serde(deserialize_with = "optional_mac")]
-    pub bridge_mac: Option<MacAddr6>,
-    /// MAC of the bridge's foot in the containers' VLAN that is there.
-    #[serde(deserialize_with = "optional_mac")]
-    pub foot_mac: Option<MacAddr6>,
-    /// Least MTU of the links that lead outside.
-    pub egress_mtu: Option<u32>,
-    /// Further bridges cascaded to it.
-    pub members: u32,
-}
 
 impl Driver for BridgeDriver {
     type Config = BridgeConfig;
@@ -148,13 +128,4 @@ fn marks(key: &AttachmentKey) -> Vec<Target> {
         .collect();
     targets.push(Target::MarkedElements { tag: key.tag() });
     targets
-}
-
-/// MACs in the tests' fact files.
-fn optional_mac<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<MacAddr6>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| text.parse().map_err(serde::de::Error::custom))
-        .transpose()
 }

@@ -14,7 +14,8 @@ use wharfline_spec::cni::{Args, CniResult, NetConf};
 use wharfline_spec::names::{ContainerId, IfName};
 
 use crate::config::BridgeConfig;
-use crate::driver::{BridgeDriver, BridgeFacts};
+use crate::driver::BridgeDriver;
+use crate::plan::BridgeFacts;
 
 struct Case {
     folder: PathBuf,

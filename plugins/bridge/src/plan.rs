@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use macaddr::MacAddr6;
+use serde::Deserialize;
 use wharfline_core::attachment::bridge_mac;
 use wharfline_core::driver::Endpoint;
 use wharfline_core::error::{Error, Result};
@@ -14,10 +15,27 @@ use wharfline_spec::cni::{CniResult, IpConfig};
 use wharfline_spec::names::IfName;
 
 use crate::config::BridgeConfig;
-use crate::driver::BridgeFacts;
 
 /// MTU where nothing says another: that of Ethernet.
 const ETHERNET_MTU: u32 = 1500;
+
+/// What a plan depends on besides configuration and lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct BridgeFacts {
+    /// MTU of the bridge that is there.
+    pub bridge_mtu: Option<u32>,
+    /// MAC of the bridge that is there.
+    #[serde(deserialize_with = "optional_mac")]
+    pub bridge_mac: Option<MacAddr6>,
+    /// MAC of the bridge's foot in the containers' VLAN that is there.
+    #[serde(deserialize_with = "optional_mac")]
+    pub foot_mac: Option<MacAddr6>,
+    /// Least MTU of the links that lead outside.
+    pub egress_mtu: Option<u32>,
+    /// Further bridges cascaded to it.
+    pub members: u32,
+}
 
 /// One plan in the making.
 pub(crate) struct Planning<'a> {
@@ -290,4 +308,13 @@ fn sysctl(key: &str, value: &str) -> Op {
         value: value.to_owned(),
         optional: false,
     }
+}
+
+/// MACs in the tests' fact files.
+fn optional_mac<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<MacAddr6>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom))
+        .transpose()
 }

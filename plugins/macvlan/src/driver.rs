@@ -4,7 +4,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use macaddr::MacAddr6;
 use wharfline_core::attachment::AttachmentKey;
 use wharfline_core::driver::{Driver, Endpoint};
 use wharfline_core::error::{Error, ErrorKind, Result};
@@ -17,7 +16,7 @@ use wharfline_kernel::nft::Element;
 use wharfline_spec::names::IfName;
 
 use crate::config::{Family, SubInterfaceConfig};
-use crate::plan::Planning;
+use crate::plan::{Planning, SubInterfaceFacts};
 
 /// Public addresses, which nothing but a default route or a policy for all leads to.
 const OUTSIDE: [IpAddr; 2] = [
@@ -29,21 +28,6 @@ const OUTSIDE: [IpAddr; 2] = [
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SubInterfaceDriver {
     pub(crate) family: Family,
-}
-
-/// What a plan depends on besides configuration and lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SubInterfaceFacts {
-    /// The parent.
-    pub(crate) parent: Parent,
-    /// Its MAC.
-    pub(crate) parent_mac: Option<MacAddr6>,
-    /// Its MTU, bytes.
-    pub(crate) parent_mtu: u32,
-    /// Whether it is a VLAN of another link that we made or are to make.
-    pub(crate) parent_is_ours: bool,
-    /// The host's addresses on it.
-    pub(crate) host_addresses: Vec<IpAddr>,
 }
 
 impl Driver for SubInterfaceDriver {

@@ -10,7 +10,8 @@ use wharfline_core::attachment::{derived_name, shim_mac};
 use wharfline_core::driver::Endpoint;
 use wharfline_core::error::{Error, Result};
 use wharfline_core::plan::{
-    ContainerView, HostShim, NsRef, Op, Plan, SubInterface, SubInterfaceIdentity, Target, interior,
+    ContainerView, HostShim, NsRef, Op, Parent, Plan, SubInterface, SubInterfaceIdentity, Target,
+    interior,
 };
 use wharfline_kernel::hash::stable_hash;
 use wharfline_kernel::route::IpRoute;
@@ -18,7 +19,21 @@ use wharfline_kernel::sub_interface::SubInterfaceKind;
 use wharfline_spec::cni::IpConfig;
 
 use crate::config::SubInterfaceConfig;
-use crate::driver::SubInterfaceFacts;
+
+/// What a plan depends on besides configuration and lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SubInterfaceFacts {
+    /// The parent.
+    pub(crate) parent: Parent,
+    /// Its MAC.
+    pub(crate) parent_mac: Option<MacAddr6>,
+    /// Its MTU, bytes.
+    pub(crate) parent_mtu: u32,
+    /// Whether it is a VLAN of another link that we made or are to make.
+    pub(crate) parent_is_ours: bool,
+    /// The host's addresses on it.
+    pub(crate) host_addresses: Vec<IpAddr>,
+}
 
 /// One plan in the making.
 pub(crate) struct Planning<'a> {
