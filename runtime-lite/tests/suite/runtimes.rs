@@ -18,7 +18,8 @@ const ASK: &str = "grep -E '^(Cap|Seccomp:|NoNew|Groups|Uid|Gid)' /proc/self/sta
 /// And where each filesystem is mounted, of which type, and whether it can be written.
 const MOUNTS: &str = "cat /proc/self/mountinfo";
 
-/// Two groups, limits and a score: everything that a further process may lose.
+/// Two groups, limits and a score: everything that a further process may lose. Files have one limit, not two: Go raises a
+/// program's own to the hard one at its start, and now and then runc's exec hands that on (opencontainers/runc#4195).
 const OPTIONS: &[&str] = &[
     "--network",
     "none",
@@ -29,7 +30,7 @@ const OPTIONS: &[&str] = &[
     "--memory",
     "64m",
     "--ulimit",
-    "nofile=100:200",
+    "nofile=200:200",
     "--ulimit",
     "core=0",
     "--oom-score-adj",

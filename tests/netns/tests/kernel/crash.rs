@@ -46,6 +46,7 @@ struct Host<'lab> {
     lab: &'lab Lab,
     network: Network<'lab>,
     warm: World,
+    _segment: Option<Segment>,
 }
 
 impl<'lab> Host<'lab> {
@@ -56,6 +57,7 @@ impl<'lab> Host<'lab> {
             lab,
             network,
             warm: lab.world(),
+            _segment: None,
         }
     }
 
@@ -123,7 +125,11 @@ fn bridge(lab: &Lab) -> Host<'_> {
 fn macvlan(lab: &Lab) -> Host<'_> {
     let plugin = lists::with(&Segment::plugin("macvlan"), &json!({"hostAccess": true}));
     let list = lists::current(lists::list("net", json!([plugin])));
-    Host::with(Network::new(lab, &ours(), list))
+    let segment = Segment::around(lab);
+    Host {
+        _segment: Some(segment),
+        ..Host::with(Network::new(lab, &ours(), list))
+    }
 }
 
 /// Every system call where `WHARFLINE_EVERY_SYSTEM_CALL` is set; else those between which the world can differ, which
@@ -141,7 +147,6 @@ fn at_every_stop(
     then: Then,
 ) {
     let lab = Lab::new();
-    let _segment = Segment::around(&lab);
     let host = host(&lab);
     let stops = (1..).take_while(|nth| survives(&host, *nth, then)).count();
     assert!(
