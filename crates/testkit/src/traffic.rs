@@ -235,9 +235,13 @@ enum Listening {
 impl Server {
     #[track_caller]
     fn start(namespace: &Namespace, service: Service) -> Server {
-        let listening = namespace
-            .run(|| Listening::at(service))
-            .unwrap_or_else(|e| panic!("listen on {service} in {}: {e}", namespace.name()));
+        // An address of the host may still be tentative (RFC 4862, section 5.4), and nobody listens there until then.
+        let what = format!("{} to listen on {service}", namespace.name());
+        let listening = wait_for(&what, ANSWER_WITHIN, || {
+            namespace
+                .run(|| Listening::at(service))
+                .map_err(|e| e.to_string())
+        });
         let (stop, stopped) = UnixStream::pair().expect("make a pair of sockets");
         let name = namespace.name().to_owned();
         let thread = std::thread::spawn(move || listening.answer_until(&stopped, &name));
