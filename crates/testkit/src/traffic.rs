@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
@@ -201,6 +201,15 @@ fn ask(service: Service, within: Duration) -> io::Result<Answer> {
     Answer::parse(&line)
 }
 
+/// Tells a client all of a line, then takes in what it has said (curl's request) until it hangs up: to close before would
+/// reset the connection (RFC 2525, section 2.17), and the client would lose what it had not read yet.
+fn tell(mut stream: TcpStream, line: &str) -> io::Result<()> {
+    stream.write_all(line.as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(patience(TRY)))?;
+    io::copy(&mut stream, &mut io::sink()).map(drop)
+}
+
 fn udp_client(server: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = if server.is_ipv4() {
         [0; 4].into()
@@ -298,8 +307,8 @@ impl Listening {
     fn answer(&self, name: &str) -> io::Result<()> {
         match self {
             Listening::Stream(listener) => {
-                let (mut stream, client) = listener.accept()?;
-                writeln!(stream, "{name} {client}")
+                let (stream, client) = listener.accept()?;
+                tell(stream, &format!("{name} {client}\n"))
             }
             Listening::Datagram(socket) => {
                 let (_, client) = socket.recv_from(&mut [0; 256])?;
