@@ -4,9 +4,9 @@
 
 use macaddr::MacAddr6;
 use wharfline_core::driver::Driver;
-use wharfline_core::engine::Engine;
+use wharfline_core::engine::{Attach, Engine};
 use wharfline_core::error::Error;
-use wharfline_core::ipam::{Ipam, NoIpam};
+use wharfline_core::ipam::{GivenIpam, Ipam};
 use wharfline_spec::cni::{Args, CniError, CniResult, NetConf};
 use wharfline_spec::names::{ContainerId, IfName};
 
@@ -36,14 +36,17 @@ pub trait Served {
     ///
     /// # Errors
     /// Code 7 with the key's path.
-    fn parse(&self, conf: &NetConf) -> Result<<Self::Driver as Driver>::Config, CniError>;
+    fn parse(&self, conf: &NetConf) -> Result<Config<Self>, CniError>;
 
     /// The MAC that the user asked for.
     ///
     /// # Errors
     /// Code 7 for what can't be the interface's.
-    fn mac(&self, request: &Request) -> Result<Option<MacAddr6>, CniError>;
+    fn mac(&self, config: &Config<Self>, request: &Request) -> Result<Option<MacAddr6>, CniError>;
 }
+
+/// A plugin's configuration.
+pub type Config<S> = <<S as Served>::Driver as Driver>::Config;
 
 impl<S: Served> Plugin for S {
     fn name(&self) -> &'static str {
@@ -51,45 +54,55 @@ impl<S: Served> Plugin for S {
     }
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {
-        let config = self.parse(&request.conf)?;
-        let attach = attach(request, self.mac(request)?);
-        let ipam =
-            ipam_of(Asked::Attachment(request), self.host_local()).map_err(|e| refusal(&e))?;
-        let engine = Engine::new(self.driver(), &config, ipam.as_ref());
-        engine.add(&attach).map_err(|e| refusal(&e))
+        attached(self, request, |engine, attach| engine.add(attach))
     }
 
     fn del(&self, request: &Request) -> Result<(), CniError> {
-        let config = self.parse(&request.conf)?;
-        let attach = attach(request, self.mac(request)?);
-        let ipam =
-            ipam_of(Asked::Attachment(request), self.host_local()).map_err(|e| refusal(&e))?;
-        let engine = Engine::new(self.driver(), &config, ipam.as_ref());
-        engine.del(&attach).map_err(|e| refusal(&e))
+        attached(self, request, |engine, attach| engine.del(attach))
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
-        let config = self.parse(&request.conf)?;
-        let attach = attach(request, self.mac(request)?);
-        let ipam =
-            ipam_of(Asked::Attachment(request), self.host_local()).map_err(|e| refusal(&e))?;
-        let engine = Engine::new(self.driver(), &config, ipam.as_ref());
-        engine.check(&attach).map_err(|e| refusal(&e))
+        attached(self, request, |engine, attach| engine.check(attach))
     }
 
     fn gc(&self, request: &NetworkRequest) -> Result<(), CniError> {
         let config = self.parse(&request.conf)?;
-        let ipam = ipam_of(Asked::Network(request), self.host_local()).map_err(|e| refusal(&e))?;
-        let engine = Engine::new(self.driver(), &config, ipam.as_ref());
-        engine.gc(&sweep(&request.conf)).map_err(|e| refusal(&e))
+        engaged(self, &config, Asked::Network(request), |engine| {
+            engine.gc(&sweep(&request.conf))
+        })
     }
 
     fn status(&self, request: &NetworkRequest) -> Result<(), CniError> {
         let config = self.parse(&request.conf)?;
-        let ipam = ipam_of(Asked::Network(request), self.host_local()).map_err(|e| refusal(&e))?;
-        let engine = Engine::new(self.driver(), &config, ipam.as_ref());
-        engine.status().map_err(|e| refusal(&e))
+        engaged(self, &config, Asked::Network(request), |engine| {
+            engine.status()
+        })
     }
+}
+
+/// A verb about one attachment.
+fn attached<S: Served, T>(
+    served: &S,
+    request: &Request,
+    verb: impl FnOnce(&Engine<'_, S::Driver>, &Attach<'_>) -> Result<T, Error>,
+) -> Result<T, CniError> {
+    let config = served.parse(&request.conf)?;
+    let attach = attach(request, served.mac(&config, request)?);
+    engaged(served, &config, Asked::Attachment(request), |engine| {
+        verb(engine, &attach)
+    })
+}
+
+/// A verb on the engine that the request asks for.
+fn engaged<S: Served, T>(
+    served: &S,
+    config: &Config<S>,
+    asked: Asked<'_>,
+    verb: impl FnOnce(&Engine<'_, S::Driver>) -> Result<T, Error>,
+) -> Result<T, CniError> {
+    let ipam = ipam_of(asked, served.host_local());
+    let done = ipam.and_then(|ipam| verb(&Engine::new(served.driver(), config, ipam.as_ref())));
+    done.map_err(|e| refusal(&e))
 }
 
 /// Where addresses come from: nowhere, from our own allocator, or from a plugin that is exec'd.
@@ -102,7 +115,7 @@ fn ipam_of<'a>(asked: Asked<'a>, host_local: HostLocal) -> Result<Box<dyn Ipam +
         Asked::Network(request) => (&request.conf, None),
     };
     Ok(match conf.ipam_type() {
-        None => Box::new(NoIpam),
+        None => Box::new(GivenIpam(None)),
         Some("host-local") => host_local(conf, attachment),
         Some(other) => Box::new(ForeignIpam::find(other, asked)?),
     })

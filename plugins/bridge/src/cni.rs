@@ -34,7 +34,7 @@ impl Served for BridgePlugin {
         BridgeConfig::parse(conf)
     }
 
-    fn mac(&self, request: &Request) -> Result<Option<MacAddr6>, CniError> {
+    fn mac(&self, _: &BridgeConfig, request: &Request) -> Result<Option<MacAddr6>, CniError> {
         mac::requested(request)
     }
 }

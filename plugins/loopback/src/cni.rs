@@ -6,7 +6,7 @@ use wharfline_cni::attach::{attach, sweep};
 use wharfline_cni::domain::refusal;
 use wharfline_cni::{NetworkRequest, Plugin, Request};
 use wharfline_core::engine::Engine;
-use wharfline_core::ipam::NoIpam;
+use wharfline_core::ipam::NO_IPAM;
 use wharfline_spec::cni::{CniError, CniResult};
 
 use crate::driver::{LoopbackDriver, NoKeys};
@@ -48,5 +48,5 @@ impl Plugin for LoopbackPlugin {
 }
 
 fn engine() -> Engine<'static, LoopbackDriver> {
-    Engine::new(&LoopbackDriver, &NoKeys, &NoIpam)
+    Engine::new(&LoopbackDriver, &NoKeys, &NO_IPAM)
 }

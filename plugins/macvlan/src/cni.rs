@@ -45,14 +45,18 @@ impl Served for SubInterfacePlugin {
         SubInterfaceConfig::parse(self.driver.family, conf)
     }
 
-    fn mac(&self, request: &Request) -> Result<Option<MacAddr6>, CniError> {
+    fn mac(
+        &self,
+        config: &SubInterfaceConfig,
+        request: &Request,
+    ) -> Result<Option<MacAddr6>, CniError> {
         let of_config = request.conf.fields().text("mac")?;
         let of_config = of_config.filter(|text| !text.is_empty());
         let asked = match (mac::requested(request)?, of_config) {
             (None, Some(text)) => Some(mac::unicast("mac", &text)?),
             (requested, _) => requested,
         };
-        if asked.is_some() && !self.parse(&request.conf)?.has_own_mac() {
+        if asked.is_some() && !config.has_own_mac() {
             return Err(CniError::invalid_config(format!(
                 "mac: an interface of this type and mode ({}) has its parent's MAC",
                 Served::name(self)

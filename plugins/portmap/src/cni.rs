@@ -6,7 +6,7 @@ use wharfline_cni::attach::{attach, sweep};
 use wharfline_cni::domain::refusal;
 use wharfline_cni::{NetworkRequest, Plugin, Request};
 use wharfline_core::engine::Engine;
-use wharfline_core::ipam::NoIpam;
+use wharfline_core::ipam::NO_IPAM;
 use wharfline_spec::cni::{CniError, CniResult};
 
 use crate::config::PortmapConfig;
@@ -66,5 +66,5 @@ impl Plugin for PortmapPlugin {
 }
 
 fn engine(config: &PortmapConfig) -> Engine<'_, PortmapDriver> {
-    Engine::new(&PortmapDriver, config, &NoIpam)
+    Engine::new(&PortmapDriver, config, &NO_IPAM)
 }

@@ -76,7 +76,7 @@ where
                 Ok(session) => session,
                 Err(failure) => return failed(failure),
             };
-            let engine = Engine::new(driver, config, &crate::ipam::NoIpam);
+            let engine = Engine::new(driver, config, &crate::ipam::NO_IPAM);
             while let Some(key) = stale.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if let Err(failure) = engine.collect_one(&session, key) {
                     failed(failure);

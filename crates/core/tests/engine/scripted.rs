@@ -7,7 +7,7 @@ use wharfline_core::attachment::{AttachmentKey, bridge_mac};
 use wharfline_core::driver::{Driver, Endpoint};
 use wharfline_core::engine::{Attach, Engine};
 use wharfline_core::error::Result;
-use wharfline_core::ipam::NoIpam;
+use wharfline_core::ipam::NO_IPAM;
 use wharfline_core::plan::{Bridge, NsRef, Op, Overflow, Plan, Target, Veth};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
@@ -210,7 +210,7 @@ impl Attached {
                 previous: Some(&answered),
                 labels: serde_json::Map::default(),
             };
-            let engine = Engine::new(&driver, &(), &NoIpam);
+            let engine = Engine::new(&driver, &(), &NO_IPAM);
             verb(&engine, &attach).map_err(|failure| failure.to_string())
         })
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use wharfline_cni::mac;
 use wharfline_core::engine::{Attach, Engine};
 use wharfline_core::error::Error;
-use wharfline_core::ipam::{GivenIpam, NoIpam};
+use wharfline_core::ipam::{GivenIpam, NO_IPAM};
 use wharfline_docker::{Gauge, NetworkDriver, Refusal};
 use wharfline_spec::cni::mac_text;
 use wharfline_spec::docker::PortBinding;
@@ -252,7 +252,7 @@ impl Network {
     }
 
     fn attach(&self, id: &ContainerId, asked: &Asked) -> Result<MacAddr6, Error> {
-        let lease = GivenIpam(self.docker.lease(asked.addresses.iter().copied()));
+        let lease = GivenIpam(Some(self.docker.lease(asked.addresses.iter().copied())));
         let first = asked.addresses.first().map(IpNetwork::ip);
         let mac = asked.mac.unwrap_or_else(|| self.docker.key(id).mac(first));
         let attach = Attach {
@@ -277,14 +277,14 @@ impl Network {
     /// Takes an endpoint away with all that it publishes; an unknown one is looked for by its marks.
     pub(crate) fn remove(&self, id: &ContainerId) -> Result<(), Error> {
         self.revoke(id)?;
-        let engine = Engine::new(&BridgeDriver, &self.docker.config, &NoIpam);
+        let engine = Engine::new(&BridgeDriver, &self.docker.config, &NO_IPAM);
         engine.del(&self.attachment(id))?;
         self.endpoints().remove(id);
         Ok(())
     }
 
     fn moved(&self, id: &ContainerId, sandbox: Option<&Path>) -> Result<(), Error> {
-        let engine = Engine::new(&BridgeDriver, &self.docker.config, &NoIpam);
+        let engine = Engine::new(&BridgeDriver, &self.docker.config, &NO_IPAM);
         engine.moved(&self.docker.key(id), sandbox)
     }
 
@@ -342,7 +342,7 @@ impl Network {
                 labels: ports.labels(),
                 ..self.attachment(&of.endpoint)
             };
-            let engine = Engine::new(&PortsDriver, &config, &NoIpam);
+            let engine = Engine::new(&PortsDriver, &config, &NO_IPAM);
             engine.add_half(&attach).map_err(refusal)?;
         }
         if let Some(endpoint) = self.endpoints().get_mut(&of.endpoint) {
@@ -359,7 +359,7 @@ impl Network {
             return Ok(());
         }
         let config = nothing(&self.docker, &[]).config;
-        Engine::new(&PortsDriver, &config, &NoIpam).del(&self.attachment(id))?;
+        Engine::new(&PortsDriver, &config, &NO_IPAM).del(&self.attachment(id))?;
         if let Some(endpoint) = self.endpoints().get_mut(id) {
             endpoint.ports = Ports::default();
         }

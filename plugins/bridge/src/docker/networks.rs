@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use wharfline_core::driver::{self, Driver};
 use wharfline_core::engine::Engine;
 use wharfline_core::error::Error;
-use wharfline_core::ipam::NoIpam;
+use wharfline_core::ipam::NO_IPAM;
 use wharfline_core::plan::{NsRef, Op, Target};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
@@ -227,13 +227,13 @@ fn lay(network: &Network) -> Result<(), Error> {
     let (ops, targets) = plan(network)?;
     let docker = &network.docker;
     let key = docker.own_key().map_err(|e| Error::config("network", e))?;
-    Engine::new(&BridgeDriver, &docker.config, &NoIpam).found(&key, &ops, &targets)
+    Engine::new(&BridgeDriver, &docker.config, &NO_IPAM).found(&key, &ops, &targets)
 }
 
 fn take_away(network: &Network) -> Result<(), Error> {
     let (_, targets) = plan(network)?;
     let docker = &network.docker;
-    Engine::new(&BridgeDriver, &docker.config, &NoIpam).dissolve(&docker.id, &targets)
+    Engine::new(&BridgeDriver, &docker.config, &NO_IPAM).dissolve(&docker.id, &targets)
 }
 
 fn restored(kept: &KeptNetwork) -> Result<Network, Refusal> {
