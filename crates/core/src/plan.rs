@@ -283,6 +283,9 @@ pub struct ContainerView {
     pub addresses: Vec<IpNetwork>,
     /// Whether IPv6 looks for another owner of its addresses first.
     pub detect_duplicates: bool,
+    /// Whether the segment is asked for another owner of its addresses first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub probe: bool,
     /// Its routes.
     pub routes: Vec<IpRoute>,
     /// Neighbours that it knows from the start.
@@ -305,6 +308,13 @@ impl ContainerView {
             value: value.clone(),
             optional: true,
         }));
+        if self.probe {
+            // After the parameters: where IPv6 is off, the link does not hear its neighbours' answers.
+            ops.push(Op::RequireFree {
+                link: link.clone(),
+                ips: self.addresses.iter().map(IpNetwork::ip).collect(),
+            });
+        }
         ops.extend(self.addresses.iter().map(|network| Op::AddAddress {
             link: link.clone(),
             network: *network,

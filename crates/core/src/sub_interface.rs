@@ -26,13 +26,15 @@ pub const PARENT_GROUP: u32 = 0x5748_4c50;
 pub(crate) fn create(session: &Session, key: &AttachmentKey, new: &SubInterface) -> Result<()> {
     let identity = &new.identity;
     let parent = parent_link(session, &identity.parent)?.index;
-    let done = match create_as(session, new, &identity.link, parent)? {
-        Err(refusal) if refusal.is_present() && name_is_free(session, identity)? => {
-            create_and_rename(session, new, parent)?
-        }
-        done => done,
-    };
+    let is_taken = |done: &wharfline_kernel::Result<()>| matches!(done, Err(e) if e.is_present());
+    let mut done = create_as(session, new, &identity.link, parent)?;
+    // Kernels before 6.14 refuse a name that a link beside the parent has: born under one that nobody has.
+    let renamed = is_taken(&done) && session.link(identity.ns, &identity.link)?.is_none();
+    if renamed {
+        done = create_as(session, new, &identity.born_as, parent)?;
+    }
     match done {
+        Ok(()) if renamed => rename(session, identity),
         Ok(()) => Ok(()),
         Err(refusal) => Err(explained(session, key, new, refusal)?),
     }
@@ -61,29 +63,18 @@ fn create_as(
     }))
 }
 
-fn name_is_free(session: &Session, identity: &SubInterfaceIdentity) -> Result<bool> {
-    Ok(session.link(identity.ns, &identity.link)?.is_none())
-}
-
-/// The way of kernels that refuse a name which a link beside the parent has: born under a name that nobody has.
-fn create_and_rename(
-    session: &Session,
-    new: &SubInterface,
-    parent: u32,
-) -> Result<wharfline_kernel::Result<()>> {
-    let identity = &new.identity;
-    let created = create_as(session, new, &identity.born_as, parent)?;
-    if created.is_err() {
-        return Ok(created);
-    }
+/// Gives the new link its name, or takes it away again.
+fn rename(session: &Session, identity: &SubInterfaceIdentity) -> Result<()> {
     let socket = session.socket(identity.ns)?;
-    let named = socket
-        .expect_link(&identity.born_as)
-        .and_then(|link| socket.rename(link.index, &identity.link));
-    if named.is_err() {
-        delete(session, identity)?;
+    let link = socket.expect_link(&identity.born_as);
+    let Err(refusal) = link.and_then(|link| socket.rename(link.index, &identity.link)) else {
+        return Ok(());
+    };
+    let mut failure = Error::from(refusal);
+    if let Err(left) = delete(session, identity) {
+        failure.add_failed_undo(left.within("undo"));
     }
-    Ok(named)
+    Err(failure)
 }
 
 /// What the kernel's refusal means to the one who wrote the configuration.

@@ -24,6 +24,7 @@ impl Planning<'_> {
             link: Some(link.clone()),
             up,
             detect_duplicates,
+            probe: false,
             // A link that is down takes none.
             routes: match up {
                 true => interior::routes(self.routes(), &self.ips),

@@ -16,7 +16,7 @@ use wharfline_kernel::nft::Element;
 use wharfline_spec::names::IfName;
 
 use crate::config::{Family, SubInterfaceConfig};
-use crate::plan::{Planning, SubInterfaceFacts};
+use crate::plan::{Planning, SubInterfaceFacts, shim_name};
 
 /// Public addresses, which nothing but a default route or a policy for all leads to.
 const OUTSIDE: [IpAddr; 2] = [
@@ -62,7 +62,15 @@ impl Driver for SubInterfaceDriver {
             )?,
             (None, None) => parent_link(session, &parent)?,
         };
+        let shim_mac = match config.host_access {
+            true => {
+                let shim = shim_name(&endpoint.key.network, &parent.name);
+                session.link(NsRef::Host, &shim)?.and_then(|link| link.mac)
+            }
+            false => None,
+        };
         Ok(SubInterfaceFacts {
+            shim_mac,
             parent_mac: link.mac,
             parent_mtu: link.mtu,
             parent_is_ours: is_ours && config.vlan_parent().is_some(),

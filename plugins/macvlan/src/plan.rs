@@ -17,6 +17,7 @@ use wharfline_kernel::hash::stable_hash;
 use wharfline_kernel::route::IpRoute;
 use wharfline_kernel::sub_interface::SubInterfaceKind;
 use wharfline_spec::cni::IpConfig;
+use wharfline_spec::names::{IfName, NetworkName};
 
 use crate::config::SubInterfaceConfig;
 
@@ -33,6 +34,8 @@ pub(crate) struct SubInterfaceFacts {
     pub(crate) parent_is_ours: bool,
     /// The host's addresses on it.
     pub(crate) host_addresses: Vec<IpAddr>,
+    /// MAC of the host's own link on it that is there: containers know it.
+    pub(crate) shim_mac: Option<MacAddr6>,
 }
 
 /// One plan in the making.
@@ -88,12 +91,6 @@ impl<'a> Planning<'a> {
             mtu: self.mtu,
             settings: self.config.settings.clone(),
         }));
-        if self.config.probe {
-            let ips = self.ips.iter().map(|ip| ip.address.ip()).collect();
-            let link = self.endpoint.key.ifname.clone();
-            plan.ops
-                .push((NsRef::Container, Op::RequireFree { link, ips }));
-        }
         self.host_access(&mut plan);
         plan
     }
@@ -174,20 +171,19 @@ impl<'a> Planning<'a> {
             sysctls,
             addresses,
             detect_duplicates: false,
+            probe: self.config.probe,
         }
     }
 
     /// The host's own link on the parent. Several hosts on one segment may have a network of this name: the parent's
     /// MAC tells their shims apart.
     fn shim(&self) -> HostShim {
-        let network = self.endpoint.key.network.as_str();
+        let network = &self.endpoint.key.network;
         let parent = &self.facts.parent.name;
-        let link = derived_name(
-            "wm",
-            stable_hash(&[network.as_bytes(), parent.as_str().as_bytes()]),
-        );
+        let link = shim_name(network, parent);
+        let derived = || shim_mac(&link, self.facts.parent_mac.unwrap_or_default());
         HostShim {
-            mac: shim_mac(&link, self.facts.parent_mac.unwrap_or_default()),
+            mac: self.facts.shim_mac.unwrap_or_else(derived),
             link,
             parent: parent.clone(),
             alias: format!("wharfline: the host on network {network}"),
@@ -233,6 +229,12 @@ impl<'a> Planning<'a> {
         let hosts = self.facts.host_addresses.iter().filter(on_link);
         hosts.map(|host| (*host, self.shim().mac)).collect()
     }
+}
+
+/// The name of the host's own link on the parent.
+pub(crate) fn shim_name(network: &NetworkName, parent: &IfName) -> IfName {
+    let parts = [network.as_str().as_bytes(), parent.as_str().as_bytes()];
+    derived_name("wm", stable_hash(&parts))
 }
 
 /// The leased addresses; ipvlan after another plugin takes over that one's, as with the reference.

@@ -21,9 +21,17 @@ fn link(namespace: &Namespace, name: &str) -> Value {
 
 /// The code and text of a refused ADD, after which the world must be what it was.
 fn refusal(network: &Network<'_>) -> (Value, String) {
+    refusal_in(network, &[])
+}
+
+/// The same in a container where these parameters are 1.
+fn refusal_in(network: &Network<'_>, parameters: &[&str]) -> (Value, String) {
     let lab = network.lab();
     let before = lasting(lab.world());
     let pod = lab.namespace("refused");
+    for parameter in parameters {
+        pod.set_sysctl(parameter, "1");
+    }
     let outcome = network
         .call(Verb::Add, 0, &Attachment::of(&pod), None)
         .make(lab);
@@ -273,9 +281,14 @@ fn an_address_that_somebody_has_is_refused_with_his_mac() {
         ("other4", "02:00:00:00:00:40", "192.0.2.100/24"),
         ("other6", "02:00:00:00:00:41", "2001:db8:2::100/64"),
     ];
+    // Some runtimes' namespaces begin without IPv6.
+    let without_ipv6 = [
+        "net/ipv6/conf/all/disable_ipv6",
+        "net/ipv6/conf/default/disable_ipv6",
+    ];
     for (name, mac, address) in taken {
         let other = segment.host(&lab, name, mac, &[address]);
-        let (code, text) = refusal(&network);
+        let (code, text) = refusal_in(&network, &without_ipv6);
         let address = address.split('/').next().expect("an address");
         assert_eq!(code, 100, "{text}");
         assert!(text.contains(address) && text.contains(mac), "{text}");
