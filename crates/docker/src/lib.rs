@@ -9,6 +9,7 @@
 //! exchange      one request: a bounded body, the call on a thread of its own, one line of log
 //! metrics       what is counted of the calls, and what a driver measures of itself, in Prometheus' text format
 //! scrape        the socket that Prometheus reads them from
+//! spare         when no descriptor is left for a client
 //! protocol      what a path means: `network` and `ipam`, each a trait that a plugin implements
 //! ```
 
@@ -23,6 +24,7 @@ mod protocol;
 mod refusal;
 mod scrape;
 mod server;
+mod spare;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -17,13 +17,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ServeError;
 use crate::arguments::Endpoint;
 use crate::exchange::Service;
 use crate::listener::Listener;
 use crate::server::HEAD_WITHIN;
+use crate::spare::Spare;
 
 /// The text format that every Prometheus reads (prometheus.io, "Exposition formats").
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -42,6 +43,20 @@ pub(crate) struct Scrape {
 enum Socket {
     Unix(UnixListener),
     Tcp(TcpListener),
+}
+
+/// Either kind of connection.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection for S {}
+type Stream = Box<dyn Connection>;
+
+impl Socket {
+    async fn accept(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Unix(socket) => Box::new(socket.accept().await?.0),
+            Self::Tcp(socket) => Box::new(socket.accept().await?.0),
+        })
+    }
 }
 
 impl Scrape {
@@ -82,35 +97,26 @@ impl Drop for Scrape {
 
 async fn accept(socket: Socket, service: Arc<Service>) {
     let room = Arc::new(Semaphore::new(READERS));
+    let mut readers = JoinSet::new();
+    let mut spare = Spare::keep();
     loop {
         // The semaphore is never closed.
         let place = room.clone().acquire_owned().await;
-        let accepted: io::Result<()> = async {
-            match &socket {
-                Socket::Unix(socket) => {
-                    let (stream, _) = socket.accept().await?;
-                    tokio::spawn(converse(stream, service.clone(), place));
-                }
-                Socket::Tcp(socket) => {
-                    let (stream, _) = socket.accept().await?;
-                    tokio::spawn(converse(stream, service.clone(), place));
-                }
+        while readers.try_join_next().is_some() {}
+        match socket.accept().await {
+            Ok(stream) => {
+                let service = service.clone();
+                readers.spawn(async move {
+                    let _place = place;
+                    converse(stream, service).await;
+                });
             }
-            Ok(())
-        }
-        .await;
-        if let Err(e) = accepted {
-            tracing::warn!("accept a reader of the metrics: {e}");
-            // Without descriptors the next one would be refused as well, at once.
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            Err(e) => spare.make_room(&e, &mut readers, socket.accept()).await,
         }
     }
 }
 
-async fn converse<S, P>(stream: S, service: Arc<Service>, place: P)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn converse(stream: Stream, service: Arc<Service>) {
     let answer = service_fn(move |request| answer(service.clone(), request));
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -122,7 +128,6 @@ where
         Ok(Err(e)) => tracing::debug!("a reader of the metrics went: {e}"),
         Err(_) => tracing::debug!("a reader of the metrics was too slow"),
     }
-    drop(place);
 }
 
 async fn answer(

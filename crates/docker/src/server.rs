@@ -22,6 +22,7 @@ use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::protocol::Protocol;
 use crate::scrape::Scrape;
+use crate::spare::Spare;
 use crate::{ServeError, log};
 
 /// Threads that calls run on: the kernel's waits overlap, and more would only wait for its locks.
@@ -100,6 +101,7 @@ async fn accept(socket: &UnixListener, service: &Arc<Service>, stop: &mut Stop) 
     let (stopping, stopped) = watch::channel(false);
     let room = Arc::new(Semaphore::new(CLIENTS));
     let mut clients = JoinSet::new();
+    let mut spare = Spare::keep();
     loop {
         let next = async {
             // The semaphore is never closed.
@@ -119,7 +121,7 @@ async fn accept(socket: &UnixListener, service: &Arc<Service>, stop: &mut Stop) 
                     client.await;
                 });
             }
-            Err(e) => out_of_descriptors(&e, &mut clients).await,
+            Err(e) => spare.make_room(&e, &mut clients, socket.accept()).await,
         }
     }
     let _ = stopping.send(true);
@@ -129,14 +131,6 @@ async fn accept(socket: &UnixListener, service: &Arc<Service>, stop: &mut Stop) 
             "calls still go on {} s after the signal to stop",
             STOP_WITHIN.as_secs()
         );
-    }
-}
-
-/// Nothing can be accepted until a client goes: waiting for one is better than asking again at once.
-async fn out_of_descriptors(refusal: &io::Error, clients: &mut JoinSet<()>) {
-    tracing::warn!("accept a connection: {refusal}");
-    if clients.join_next().await.is_none() {
-        tokio::task::yield_now().await;
     }
 }
 
