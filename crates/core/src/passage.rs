@@ -27,6 +27,7 @@ pub(crate) fn let_through(
             ifname: link.to_string(),
         })
         .collect();
+    // Whoever made the links known has looked at iptables-legacy, and warned; that they are known is all that it takes.
     if session.with_nft(|nft| Ok(nft.stands(&elements)))? {
         return Ok(());
     }

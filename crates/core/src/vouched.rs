@@ -1,5 +1,5 @@
 //! The note of what was so at one generation of the ruleset: which tables of ours were whole, which shared elements were
-//! there, that no other firewall drops. tables.rs asks here before it relies on a table; the end of each session that used nftables keeps the note.
+//! there, that no known firewall dropped. tables.rs asks here first; the end of a session that used nftables keeps the note.
 //! It must never be more than a hint: the kernel says whether that generation still stands.
 
 use std::fs;

@@ -432,6 +432,19 @@ fn namespaces_that_are_none_or_the_hosts() {
             "own network namespace",
         );
     }
+    // A path by pid may be anybody's once the container is gone: what is on the host goes all the same.
+    let pod = cold.lab.namespace("gone");
+    let attachment = Attachment::of(&pod);
+    let added = Call::new(&ours(), Verb::Add, &bridge(), &attachment).make(&cold.lab);
+    let name = added.ok()["interfaces"][1]["name"].clone();
+    let link = format!("host link {}", name.as_str().expect("a name"));
+    assert!(cold.lab.world().state(&link).is_some());
+    let mistaken = Call::new(&ours(), Verb::Del, &bridge(), &attachment);
+    mistaken
+        .env("CNI_NETNS", "/proc/self/ns/net")
+        .make(&cold.lab)
+        .ok();
+    assert_eq!(cold.lab.world().state(&link), None);
 }
 
 #[test]
