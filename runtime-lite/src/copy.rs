@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchmod,
-    mkdirat, openat, openat2, readlinkat, statat, symlinkat, unlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, mkdirat,
+    openat, openat2, readlinkat, statat, symlinkat, unlinkat,
 };
 
 use wharf_protocol::Claim;
@@ -169,26 +169,17 @@ impl Entry<'_> {
     /// Copies it, a folder with all that is in it. A link is copied as a link.
     fn copy(&self) -> rustix::io::Result<()> {
         let about = statat(self.from, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let mode = Mode::from_raw_mode(about.st_mode & 0o7777);
+        let like = Like {
+            owner: Uid::from_raw(about.st_uid),
+            group: Gid::from_raw(about.st_gid),
+            mode: Mode::from_raw_mode(about.st_mode & 0o7777),
+        };
         match FileType::from_raw_mode(about.st_mode) {
-            FileType::RegularFile => self.file(mode)?,
-            FileType::Directory => self.folder(mode)?,
-            FileType::Symlink => self.link()?,
+            FileType::RegularFile => self.file(&like),
+            FileType::Directory => self.folder(&like),
+            FileType::Symlink => self.link(&like),
             // Devices, pipes and sockets stay where they are.
-            _ => return Ok(()),
-        }
-        let owner = (Uid::from_raw(about.st_uid), Gid::from_raw(about.st_gid));
-        chownat(
-            self.to,
-            self.as_name,
-            Some(owner.0),
-            Some(owner.1),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
-        // Giving a file away takes its setuid bit (chown(2)).
-        match FileType::from_raw_mode(about.st_mode) {
-            FileType::Symlink => Ok(()),
-            _ => chmodat(self.to, self.as_name, mode, AtFlags::empty()),
+            _ => Ok(()),
         }
     }
 
@@ -197,13 +188,21 @@ impl Entry<'_> {
         openat(self.from, self.name, flags, Mode::empty())
     }
 
-    fn link(&self) -> rustix::io::Result<()> {
+    fn link(&self, like: &Like) -> rustix::io::Result<()> {
         let target = readlinkat(self.from, self.name, Vec::new())?;
         absent(unlinkat(self.to, self.as_name, AtFlags::empty()))?;
-        symlinkat(&target, self.to, self.as_name)
+        symlinkat(&target, self.to, self.as_name)?;
+        let (owner, group) = (Some(like.owner), Some(like.group));
+        chownat(
+            self.to,
+            self.as_name,
+            owner,
+            group,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
     }
 
-    fn file(&self, mode: Mode) -> rustix::io::Result<()> {
+    fn file(&self, like: &Like) -> rustix::io::Result<()> {
         // Not to wait for a pipe that has taken the file's place.
         let reading = self.open(OFlags::NONBLOCK)?;
         absent(unlinkat(self.to, self.as_name, AtFlags::empty()))?;
@@ -214,12 +213,12 @@ impl Entry<'_> {
         io::copy(&mut reading, &mut writing).map_err(|cause| {
             rustix::io::Errno::from_io_error(&cause).unwrap_or(rustix::io::Errno::IO)
         })?;
-        fchmod(&writing, mode)
+        like.give(&writing)
     }
 
-    fn folder(&self, mode: Mode) -> rustix::io::Result<()> {
+    fn folder(&self, like: &Like) -> rustix::io::Result<()> {
         let source = self.open(OFlags::DIRECTORY)?;
-        match mkdirat(self.to, self.as_name, mode) {
+        match mkdirat(self.to, self.as_name, Mode::RWXU) {
             Err(rustix::io::Errno::EXIST) => {}
             other => other?,
         }
@@ -234,7 +233,23 @@ impl Entry<'_> {
             };
             inside.copy()
         })?;
-        fchmod(&target, mode)
+        like.give(&target)
+    }
+}
+
+/// Whose a copy is, and with which mode: as what it was made from.
+struct Like {
+    owner: Uid,
+    group: Gid,
+    mode: Mode,
+}
+
+impl Like {
+    /// By descriptor, never by name: a container could have put a link to a file of the host's in the copy's place. The mode
+    /// comes last, because to give a file away takes its setuid bit (chown(2)).
+    fn give(&self, copy: impl AsFd) -> rustix::io::Result<()> {
+        fchown(&copy, Some(self.owner), Some(self.group))?;
+        fchmod(&copy, self.mode)
     }
 }
 
@@ -259,6 +274,9 @@ fn names_in(folder: &OwnedFd) -> rustix::io::Result<Vec<OsString>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -282,6 +300,43 @@ mod tests {
         );
         let link = std::fs::read_link(path("c/link")).expect("a link");
         assert_eq!(link, Path::new("/etc/passwd"));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_copy_gives_nothing_of_the_hosts_away() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        let mode = |name: &str, mode| {
+            std::fs::set_permissions(path(name), PermissionsExt::from_mode(mode)).expect("mode");
+        };
+        for name in ["given", "hosts"] {
+            std::fs::write(path(name), "x").expect("written");
+        }
+        mode("given", 0o4777);
+        mode("hosts", 0o600);
+        let root = open(dir.path()).expect("opened");
+        let entry = Entry {
+            from: &root,
+            name: OsStr::new("given"),
+            to: &root,
+            as_name: OsStr::new("copy"),
+        };
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = std::os::unix::fs::symlink(path("hosts"), path("link"));
+                    let _ = std::fs::rename(path("link"), path("copy"));
+                }
+            });
+            for _ in 0..3000 {
+                // Refused where the link was there first.
+                let _ = entry.copy();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let about = std::fs::metadata(path("hosts")).expect("still there");
+        assert_eq!(about.mode() & 0o7777, 0o600);
     }
 
     #[test]
