@@ -8,7 +8,7 @@ use wharfline_core::attachment::AttachmentKey;
 use wharfline_core::driver::{Driver, Endpoint};
 use wharfline_core::error::{Error, ErrorKind, Result};
 use wharfline_core::passage::require_passage;
-use wharfline_core::plan::{Op, Plan, Target};
+use wharfline_core::plan::{Plan, Target};
 use wharfline_core::publish::{self, Addresses, Publication, Rival, protocol, rivals};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
@@ -91,26 +91,9 @@ impl Driver for PortmapDriver {
         publish::evict(&mut plan, &facts.rivals);
         let mut elements = publish::wanted(&publication);
         elements.retain(|element| !publish::is_served_by_another(element, &facts.rivals));
-        plan.own = vec![
-            Target::Elements {
-                elements: elements.clone(),
-            },
-            Target::Flows {
-                elements: ports.clone(),
-            },
-        ];
-        plan.on_host(Op::CreateElements { elements });
-        // Only now: the table's guard drops what would come to 127.0.0.1 over the link.
-        if let (true, Some(link), Some(_)) =
-            (config.masquerade, &facts.link, publication.addresses.v4)
-        {
-            plan.on_host(Op::Sysctl {
-                key: format!("net/ipv4/conf/{link}/route_localnet"),
-                value: "1".to_owned(),
-                optional: false,
-            });
-        }
-        plan.on_host(Op::ForgetConnections { elements: ports });
+        let loopback = facts.link.as_ref();
+        let loopback = loopback.filter(|_| config.masquerade && publication.addresses.v4.is_some());
+        publish::enact(&mut plan, elements, ports, loopback);
         Ok(plan)
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use wharfline_core::plan::NsRef;
+use wharfline_core::plan::{NsRef, Op};
 use wharfline_kernel::nft::Tag;
 use wharfline_spec::cni::{Interface, IpConfig};
 use wharfline_spec::names::{ContainerId, NetworkName};

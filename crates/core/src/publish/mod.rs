@@ -168,6 +168,34 @@ pub fn share_link(plan: &mut Plan, link: &IfName) {
     plan.on_host(Op::EnsureElements { elements });
 }
 
+/// Puts `elements` in force, and has them taken back with the attachment. `ports` are those of them that lead clients to the
+/// container, also such as have a connection that led elsewhere. Over the link `loopback` 127.0.0.1 does, where it is to.
+pub fn enact(
+    plan: &mut Plan,
+    elements: Vec<Element>,
+    ports: Vec<Element>,
+    loopback: Option<&IfName>,
+) {
+    plan.own = vec![
+        Target::Elements {
+            elements: elements.clone(),
+        },
+        Target::Flows {
+            elements: ports.clone(),
+        },
+    ];
+    plan.on_host(Op::CreateElements { elements });
+    // Only now: the table's guard drops what would come to 127.0.0.1 over the link.
+    if let Some(link) = loopback {
+        plan.on_host(Op::Sysctl {
+            key: format!("net/ipv4/conf/{link}/route_localnet"),
+            value: "1".to_owned(),
+            optional: false,
+        });
+    }
+    plan.on_host(Op::ForgetConnections { elements: ports });
+}
+
 /// One port may be two containers': one has it on ::1, the other on every address. The source that clients from ::1
 /// are given there serves both.
 pub fn is_served_by_another(element: &Element, rivals: &[Rival]) -> bool {

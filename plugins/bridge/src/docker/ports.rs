@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use wharfline_core::attachment::AttachmentKey;
 use wharfline_core::driver::{Driver, Endpoint};
 use wharfline_core::error::Result;
-use wharfline_core::plan::{Op, Plan, Target};
+use wharfline_core::plan::{Plan, Target};
 use wharfline_core::publish::{self, Addresses, Publication, Rival, rivals};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
@@ -101,24 +101,9 @@ impl Driver for PortsDriver {
         let mut elements = publish::wanted(&publication);
         elements.retain(|element| !publish::is_served_by_another(element, &facts.rivals));
         elements.extend(config.opened());
-        plan.own = vec![
-            Target::Elements {
-                elements: elements.clone(),
-            },
-            Target::Flows {
-                elements: ports.clone(),
-            },
-        ];
-        plan.on_host(Op::CreateElements { elements });
-        // Only now: the table's guard drops what would come to 127.0.0.1 over the link.
-        if publication.addresses.v4.is_some() && !ports.is_empty() {
-            plan.on_host(Op::Sysctl {
-                key: format!("net/ipv4/conf/{}/route_localnet", config.bridge),
-                value: "1".to_owned(),
-                optional: false,
-            });
-        }
-        plan.on_host(Op::ForgetConnections { elements: ports });
+        let is_local = publication.addresses.v4.is_some() && !ports.is_empty();
+        let loopback = is_local.then_some(&config.bridge);
+        publish::enact(&mut plan, elements, ports, loopback);
         Ok(plan)
     }
 
