@@ -7,7 +7,8 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wharfline_testkit::{Attachment, Lab, Namespace, Network, Plugins, World, wait_for};
+use wharfline_testkit::traffic::tcp;
+use wharfline_testkit::{Attachment, Lab, Namespace, Network, Outside, Plugins, World, wait_for};
 
 pub mod docker;
 mod segment;
@@ -188,6 +189,24 @@ macro_rules! conformance {
             })*
         }
     };
+}
+
+/// What every bridge network does, over both families: `b` leaves by masquerade, whoever is outside reaches `a`'s port 80
+/// by the host's 8080, where it must be published, and sees his own address kept; `b` reaches it by itself.
+#[track_caller]
+pub fn everything_flows(outside: &Outside, a: &Pod, b: &Pod) {
+    let _near = [tcp(a.v4(), 80), tcp(a.v6(), 80)].map(|service| a.serves(service));
+    let far = [tcp(Outside::FAR_V4, 80), tcp(Outside::FAR_V6, 80)];
+    let _far = far.map(|service| outside.serves(service));
+    let left = far.map(|service| b.reaches(service));
+    left[0].from("outside").seen_as(Outside::HOST_V4);
+    left[1].from("outside").seen_as(Outside::HOST_V6);
+    let published = [tcp(Outside::HOST_V4, 8080), tcp(Outside::HOST_V6, 8080)];
+    let came = published.map(|service| outside.reaches(service));
+    came[0].from(a.name()).seen_as(Outside::V4);
+    came[1].from(a.name()).seen_as(Outside::V6);
+    b.reaches(tcp(a.v4(), 80)).from(a.name()).seen_as(b.v4());
+    b.reaches(tcp(a.v6(), 80)).from(a.name()).seen_as(b.v6());
 }
 
 /// The world after one ADD and one DEL: what a cold host keeps for the network (its bridge, forwarding, lock files) is

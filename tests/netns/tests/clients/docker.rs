@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use wharfline_netns_tests::Pod;
 use wharfline_netns_tests::lists::{self, port, ports};
-use wharfline_netns_tests::ours;
+use wharfline_netns_tests::{Pod, everything_flows, ours};
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Network, Outside, Process, wait_for};
 
@@ -141,26 +140,7 @@ fn our_networks_and_dockers_work_beside_each_other() {
     let network = Network::new(&machine.lab, &ours(), lists::published());
     let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
     let b = Pod::on(&network, "b");
-    let _servers = [
-        a.serves(tcp(a.v4(), 80)),
-        a.serves(tcp(a.v6(), 80)),
-        outside.serves(tcp(Outside::FAR_V4, 80)),
-    ];
-    let ours_works = || {
-        b.reaches(tcp(Outside::FAR_V4, 80))
-            .from("outside")
-            .seen_as(Outside::HOST_V4);
-        outside
-            .reaches(tcp(Outside::HOST_V4, 8080))
-            .from("a")
-            .seen_as(Outside::V4);
-        outside
-            .reaches(tcp(Outside::HOST_V6, 8080))
-            .from("a")
-            .seen_as(Outside::V6);
-        b.reaches(tcp(a.v4(), 80)).from("a").seen_as(b.v4());
-        b.reaches(tcp(a.v6(), 80)).from("a").seen_as(b.v6());
-    };
+    let ours_works = || everything_flows(&outside, &a, &b);
     ours_works();
 
     docker(&machine, &["load", "-i", ARCHIVE]);

@@ -71,30 +71,12 @@ fn network(lab: &Lab) -> Network<'_> {
     Network::new(lab, &ours(), lists::published())
 }
 
-/// Egress, a published port from outside, and two containers on one bridge.
+/// On a network of its own.
 fn everything_flows(lab: &Lab, outside: &Outside) {
     let network = network(lab);
     let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
     let b = Pod::on(&network, "b");
-    let _servers = [tcp(a.v4(), 80), tcp(a.v6(), 80)].map(|service| a.serves(service));
-    let _far =
-        [tcp(Outside::FAR_V4, 80), tcp(Outside::FAR_V6, 80)].map(|service| outside.serves(service));
-    b.reaches(tcp(Outside::FAR_V4, 80))
-        .from("outside")
-        .seen_as(Outside::HOST_V4);
-    b.reaches(tcp(Outside::FAR_V6, 80))
-        .from("outside")
-        .seen_as(Outside::HOST_V6);
-    outside
-        .reaches(tcp(Outside::HOST_V4, 8080))
-        .from("a")
-        .seen_as(Outside::V4);
-    outside
-        .reaches(tcp(Outside::HOST_V6, 8080))
-        .from("a")
-        .seen_as(Outside::V6);
-    b.reaches(tcp(a.v4(), 80)).from("a").seen_as(b.v4());
-    b.reaches(tcp(a.v6(), 80)).from("a").seen_as(b.v6());
+    wharfline_netns_tests::everything_flows(outside, &a, &b);
 }
 
 fn lab_with_br_netfilter() -> (Lab, Outside) {

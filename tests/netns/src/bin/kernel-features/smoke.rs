@@ -1,7 +1,7 @@
 //! The main job once, for kernels that the whole suite does not run on.
 
 use wharfline_netns_tests::lists::{self, port, ports};
-use wharfline_netns_tests::{Pod, ours, warm_up};
+use wharfline_netns_tests::{Pod, everything_flows, ours, warm_up};
 use wharfline_testkit::traffic::{tcp, udp};
 use wharfline_testkit::{Lab, Network, Outside};
 
@@ -30,21 +30,8 @@ fn traffic_flows() {
         Pod::on(&network.with_runtime(published), "a"),
         Pod::on(&network, "b"),
     );
-    let _servers =
-        [tcp(a.v4(), 80), tcp(a.v6(), 80), udp(a.v4(), 53)].map(|service| a.serves(service));
-    let _far = outside.serves(tcp(Outside::FAR_V4, 80));
-    b.reaches(tcp(a.v4(), 80)).from("a").seen_as(b.v4());
-    b.reaches(tcp(Outside::FAR_V4, 80))
-        .from("outside")
-        .seen_as(Outside::HOST_V4);
-    outside
-        .reaches(tcp(Outside::HOST_V4, 8080))
-        .from("a")
-        .seen_as(Outside::V4);
-    outside
-        .reaches(tcp(Outside::HOST_V6, 8080))
-        .from("a")
-        .seen_as(Outside::V6);
+    everything_flows(&outside, &a, &b);
+    let _servers = [tcp(a.v4(), 80), udp(a.v4(), 53)].map(|service| a.serves(service));
     outside
         .reaches(udp(Outside::HOST_V4, 5353))
         .from("a")
