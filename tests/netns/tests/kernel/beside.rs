@@ -71,11 +71,22 @@ fn network(lab: &Lab) -> Network<'_> {
     Network::new(lab, &ours(), lists::published())
 }
 
+/// The same containers, each with a link of its own to the host.
+fn routed(lab: &Lab) -> Network<'_> {
+    let mut list = lists::published();
+    list["plugins"][0]["type"] = "ptp".into();
+    Network::new(lab, &ours(), list)
+}
+
 /// Egress, a published port from outside, and two containers on one bridge.
 fn everything_flows(lab: &Lab, outside: &Outside) {
-    let network = network(lab);
+    everything_flows_on(&network(lab), outside);
+    everything_flows_on(&routed(lab), outside);
+}
+
+fn everything_flows_on(network: &Network<'_>, outside: &Outside) {
     let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
-    let b = Pod::on(&network, "b");
+    let b = Pod::on(network, "b");
     let _servers = [tcp(a.v4(), 80), tcp(a.v6(), 80)].map(|service| a.serves(service));
     let _far =
         [tcp(Outside::FAR_V4, 80), tcp(Outside::FAR_V6, 80)].map(|service| outside.serves(service));
@@ -95,6 +106,8 @@ fn everything_flows(lab: &Lab, outside: &Outside) {
         .seen_as(Outside::V6);
     b.reaches(tcp(a.v4(), 80)).from("a").seen_as(b.v4());
     b.reaches(tcp(a.v6(), 80)).from("a").seen_as(b.v6());
+    network.del(&a.attachment);
+    network.del(&b.attachment);
 }
 
 fn lab_with_br_netfilter() -> (Lab, Outside) {
@@ -165,13 +178,15 @@ fn a_reloaded_firewall_loses_nothing_past_the_next_call() {
 
 #[test]
 fn a_firewall_that_came_after_us_is_joined_at_the_next_call() {
-    let (lab, outside) = lab_with_br_netfilter();
-    let network = network(&lab);
-    let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
-    let _web = a.serves(tcp(a.v4(), 80));
-    iptables(&lab, DOCKER);
-    let _b = Pod::on(&network, "b");
-    outside.reaches(tcp(Outside::HOST_V4, 8080)).from("a");
+    for make in [network, routed] {
+        let (lab, outside) = lab_with_br_netfilter();
+        let network = make(&lab);
+        let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
+        let _web = a.serves(tcp(a.v4(), 80));
+        iptables(&lab, DOCKER);
+        let _b = Pod::on(&network, "b");
+        outside.reaches(tcp(Outside::HOST_V4, 8080)).from("a");
+    }
 }
 
 #[test]
