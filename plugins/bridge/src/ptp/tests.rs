@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use wharfline_core::attachment::AttachmentKey;
 use wharfline_core::driver::{Driver, Endpoint};
-use wharfline_core::error::Result;
 use wharfline_core::plan::Plan;
 use wharfline_spec::cni::{CniResult, NetConf, Version};
 use wharfline_spec::names::{ContainerId, IfName, NetworkName};
