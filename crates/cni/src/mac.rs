@@ -3,7 +3,7 @@
 //! It must never take an address that no single interface can have.
 
 use macaddr::MacAddr6;
-use wharfline_spec::cni::{Args, CniError};
+use wharfline_spec::cni::{Args, CniError, unicast_mac};
 
 use crate::plugin::Request;
 
@@ -30,20 +30,12 @@ fn from_cni_args(args: &Args) -> Result<Option<MacAddr6>, CniError> {
     }
 }
 
-/// An interface's own address has the group bit clear (IEEE 802, section 8.2) and is not all zero; `key` is where the
-/// user wrote it.
+/// An interface's own address; `key` is where the user wrote it.
 ///
 /// # Errors
 /// Code 7 for any other.
 pub fn unicast(key: &str, text: &str) -> Result<MacAddr6, CniError> {
-    let refused = |why: &str| CniError::invalid_config(format!("{key}: {text:?} {why}"));
-    let mac: MacAddr6 = text
-        .parse()
-        .map_err(|_| refused("is not a MAC of six bytes"))?;
-    if mac.is_multicast() || mac.is_nil() {
-        return Err(refused("is not the address of one interface"));
-    }
-    Ok(mac)
+    unicast_mac(text).map_err(|why| CniError::invalid_config(format!("{key}: {text:?} {why}")))
 }
 
 #[cfg(test)]

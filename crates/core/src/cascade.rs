@@ -55,32 +55,41 @@ pub fn members_noted(session: &Session, bridge: &IfName) -> u32 {
     Members { session, bridge }.noted().members
 }
 
-/// Creates the pair on the first member that is known to have a port left.
+/// Creates the pair, on the first member that is known to have a port left where it is to be on a bridge.
 pub(crate) fn create_veth(session: &Session, veth: &Veth) -> Result<Undo> {
-    let members = Members {
-        session,
-        bridge: &veth.bridge,
-    };
-    let mut number = match veth.overflow {
-        Overflow::Cascade => members.noted().first_with_room,
-        Overflow::None => 0,
-    };
     let undo = Undo::Link {
         name: veth.host_end.clone(),
         mac: veth.host_mac,
     };
+    let Some(port_of) = &veth.port_of else {
+        create_on(session, veth, None)?;
+        return settled(session, veth, undo, |_| Ok(()));
+    };
+    let members = Members {
+        session,
+        bridge: &port_of.bridge,
+    };
+    let mut number = match port_of.overflow {
+        Overflow::Cascade => members.noted().first_with_room,
+        Overflow::None => 0,
+    };
     loop {
         let kept = members.keep(number)?;
-        let index = session.index(NsRef::Host, &member_name(&veth.bridge, number))?;
-        match create_on(session, veth, index) {
+        let index = session.index(NsRef::Host, &member_name(&port_of.bridge, number))?;
+        match create_on(session, veth, Some(index)) {
             Ok(()) => {
                 drop(kept);
-                return members.settle(number, veth, undo);
+                return settled(session, veth, undo, |link| {
+                    match port_of.overflow == Overflow::Cascade && is_last(link) {
+                        true => members.overflow_from(number, link),
+                        false => Ok(()),
+                    }
+                });
             }
             Err(full) if full.errno() == Errno::EXFULL => {
                 drop(kept);
-                if veth.overflow == Overflow::None || number + 1 >= MAX_MEMBERS {
-                    return Err(full_error(&veth.bridge, full));
+                if port_of.overflow == Overflow::None || number + 1 >= MAX_MEMBERS {
+                    return Err(full_error(&port_of.bridge, full));
                 }
                 number += 1;
                 members.note_first_with_room(number)?;
@@ -90,7 +99,33 @@ pub(crate) fn create_veth(session: &Session, veth: &Veth) -> Result<Undo> {
     }
 }
 
-fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::Result<()> {
+/// Sees to the pair that was just made. It is there: a failure takes it back here, since the transaction has no undo of
+/// an operation that failed.
+fn settled(
+    session: &Session,
+    veth: &Veth,
+    undo: Undo,
+    look_after: impl FnOnce(&Link) -> Result<()>,
+) -> Result<Undo> {
+    let found = || -> Result<Link> {
+        let link = session.link(NsRef::Host, &veth.host_end)?;
+        let link = link.ok_or_else(|| vanished(&veth.host_end))?;
+        // A veth's lower link is its other end: the container need not be asked for it.
+        if let Some(index) = link.lower {
+            session.remember(veth.born_in, &veth.container_end, index);
+        }
+        Ok(link)
+    };
+    let Err(mut failure) = found().and_then(|link| look_after(&link)) else {
+        return Ok(undo);
+    };
+    if let Err(left) = undo.run(session) {
+        failure.add_failed_undo(left.within("undo"));
+    }
+    Err(failure)
+}
+
+fn create_on(session: &Session, veth: &Veth, bridge: Option<u32>) -> wharfline_kernel::Result<()> {
     let netns = match veth.born_in {
         NsRef::Host => None,
         NsRef::Container => Some(
@@ -102,7 +137,7 @@ fn create_on(session: &Session, veth: &Veth, bridge: u32) -> wharfline_kernel::R
     session.host().create_veth(&VethPair {
         host_end: &veth.host_end,
         host_mac: veth.host_mac,
-        controller: Some(bridge),
+        controller: bridge,
         // Raised when it has been looked at: the look at a port that is up, and whose carrier has just changed, walks
         // every IPv6 route of the host (rtnl_getlink, linkwatch_sync_dev).
         host_up: false,
@@ -174,35 +209,6 @@ struct Noted {
 }
 
 impl Members<'_> {
-    /// Sees to the pair that was just put on member `number`. It is there: a failure takes it back here, since the
-    /// transaction has no undo of an operation that failed.
-    fn settle(&self, number: u32, veth: &Veth, undo: Undo) -> Result<Undo> {
-        match self.look_after(number, veth) {
-            Ok(()) => Ok(undo),
-            Err(mut failure) => {
-                if let Err(left) = undo.run(self.session) {
-                    failure.add_failed_undo(left.within("undo"));
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    fn look_after(&self, number: u32, veth: &Veth) -> Result<()> {
-        let host_end = &veth.host_end;
-        let link = self.session.link(NsRef::Host, host_end)?;
-        let link = link.ok_or_else(|| vanished(host_end))?;
-        // A veth's lower link is its other end: the container need not be asked for it.
-        if let Some(index) = link.lower {
-            self.session
-                .remember(veth.born_in, &veth.container_end, index);
-        }
-        if veth.overflow == Overflow::Cascade && is_last(&link) {
-            return self.overflow_from(number, &link);
-        }
-        Ok(())
-    }
-
     fn note_path(&self) -> std::path::PathBuf {
         self.session
             .state()

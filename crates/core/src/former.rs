@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use wharfline_kernel::link::LinkKey;
 use wharfline_spec::names::IfName;
 
-use crate::attachment::bridge_mac;
+use crate::attachment::{AttachmentKey, bridge_mac};
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Mode};
 use crate::session::Session;
@@ -46,7 +46,11 @@ fn is_of_our_link(session: &Session, key: &str) -> Result<bool> {
         return Ok(false);
     };
     let link = session.host().link(LinkKey::Name(&name))?;
-    Ok(link.is_some_and(|link| link.mac == Some(bridge_mac(&name))))
+    Ok(link.is_some_and(|link| {
+        let key = link.alias.as_deref().and_then(AttachmentKey::from_alias);
+        let host_end = key.map(|key| key.host_mac());
+        link.mac == Some(bridge_mac(&name)) || (host_end.is_some() && link.mac == host_end)
+    }))
 }
 
 /// Notes that `key` was `before` and is `ours` now. Rare: forwarding is switched on once per boot.

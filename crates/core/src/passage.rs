@@ -3,45 +3,42 @@
 //! It must never change more of another's chain than the one rule that nftables lets us put there.
 
 use wharfline_kernel::legacy_filter::{self, DroppingChain};
-use wharfline_kernel::nft::{Element, Search, Tag};
+use wharfline_kernel::nft::{Element, Search};
 use wharfline_spec::names::IfName;
 
-use crate::attachment::AttachmentKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
-use crate::tables;
 
-/// Sees to it that what goes over `links` passes: the rule in the other firewall matches a mark, the element in our
-/// table sets it. With iptables-legacy the rule is the administrator's to put; he is told once for each link.
-pub(crate) fn let_through(
-    session: &Session,
-    key: &AttachmentKey,
-    links: &[IfName],
-    thorough: bool,
-) -> Result<()> {
+/// Sees to it that what goes over `links` passes: the rule in the other firewall matches a mark, [`elements`] in our table
+/// set it. Returns whether they are needed and not known to be there. With iptables-legacy the rule is the
+/// administrator's to put; he is told once for each link.
+pub(crate) fn let_through(session: &Session, links: &[IfName], thorough: bool) -> Result<bool> {
     let search = if thorough { Search::All } else { Search::Known };
     let dropping = session.with_nft(|nft| nft.let_through(search))?;
-    let elements: Vec<Element> = links
-        .iter()
-        .map(|link| Element::Link {
-            ifname: link.to_string(),
-        })
-        .collect();
+    let elements = elements(links);
     // Whoever made the links known has looked at iptables-legacy, and warned; that they are known is all that it takes.
     if session.with_nft(|nft| Ok(nft.stands(&elements)))? {
-        return Ok(());
+        return Ok(false);
     }
     let legacy = legacy_filter::dropping().unwrap_or_else(|failure| {
         tracing::warn!("{failure}");
         Vec::new()
     });
     if dropping.is_empty() && legacy.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     if !legacy.is_empty() && !session.with_nft(|nft| nft.missing(&elements))?.is_empty() {
         closed(&legacy).for_each(|chain| tracing::warn!("{chain}"));
     }
-    tables::ensure(session, &elements, &Tag::network(key.network.as_str()))
+    Ok(true)
+}
+
+/// What makes links known to our table.
+pub(crate) fn elements(links: &[IfName]) -> Vec<Element> {
+    let known = |link: &IfName| Element::Link {
+        ifname: link.to_string(),
+    };
+    links.iter().map(known).collect()
 }
 
 /// Whether what we forward passes where we cannot see to it ourselves; for a driver's `require`.

@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
+use wharfline_kernel::address::NewAddress;
 use wharfline_kernel::link::NewBridge;
-use wharfline_kernel::nft::{Element, Tag};
+use wharfline_kernel::nft::{Element, Table, Tag};
+use wharfline_kernel::route::IpRoute;
 use wharfline_kernel::{KernelError, announce, sysctl};
 use wharfline_spec::names::IfName;
 
@@ -87,12 +89,15 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
         }
         Op::CreateElements { elements } => create_elements(session, key.tag(), elements),
         Op::EvictElements { elements } => shared(evict(session, elements)),
-        Op::LetThrough { links, thorough } => {
-            shared(passage::let_through(session, key, links, *thorough))
-        }
+        Op::LetThrough {
+            links,
+            thorough,
+            own,
+        } => let_through(session, key, links, (*thorough, *own)),
         Op::ForgetConnections { elements } => {
             shared(session.with_nft(|nft| nft.forget_flows(elements)))
         }
+        Op::CreateRoute { link, route } => create_route(session, ns, link, route),
         Op::EnsureRoute { link, route } => {
             let index = session.index(ns, link)?;
             shared(or_present(session.socket(ns)?.add_route(index, route)))
@@ -101,11 +106,14 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
             link,
             network,
             detect_duplicates,
+            alone,
         } => {
             let index = session.index(ns, link)?;
-            session
-                .socket(ns)?
-                .add_address(index, *network, *detect_duplicates)?;
+            let how = NewAddress {
+                detect_duplicates: *detect_duplicates,
+                alone: *alone,
+            };
+            session.socket(ns)?.add_address(index, *network, how)?;
             Ok(Undo::Address {
                 ns,
                 link: link.clone(),
@@ -139,6 +147,53 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
 /// What several attachments rely on is not undone with one of them; the network's last one takes it along.
 fn shared(done: Result<()>) -> Result<Undo> {
     done.map(|()| Undo::Nothing)
+}
+
+/// What lets the links pass goes with the attachment if they are its own. Own links are made known wherever our table is:
+/// a firewall that comes later meets them all.
+fn let_through(
+    session: &Session,
+    key: &AttachmentKey,
+    links: &[IfName],
+    (thorough, own): (bool, bool),
+) -> Result<Undo> {
+    let needed = passage::let_through(session, links, thorough)?;
+    let elements = passage::elements(links);
+    match own {
+        false if needed => {
+            let tag = Tag::network(key.network.as_str());
+            shared(tables::ensure(session, &elements, &tag))
+        }
+        true if needed || session.whole().noted_tables.contains(&Table::Main) => {
+            let missing = session.with_nft(|nft| nft.missing(&elements))?;
+            match missing.is_empty() {
+                true => Ok(Undo::Nothing),
+                false => create_elements(session, key.tag(), &missing),
+            }
+        }
+        _ => Ok(Undo::Nothing),
+    }
+}
+
+/// Adds the only route to a destination.
+fn create_route(session: &Session, ns: NsRef, link: &IfName, route: &IpRoute) -> Result<Undo> {
+    let index = session.index(ns, link)?;
+    match session.socket(ns)?.add_route(index, route) {
+        Err(refusal) if refusal.is_present() => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "there is a route to {} already: another network has this address",
+                route.to
+            ),
+        )
+        .because(refusal)),
+        Err(refusal) => Err(refusal.into()),
+        Ok(()) => Ok(Undo::Route {
+            ns,
+            link: link.clone(),
+            route: route.clone(),
+        }),
+    }
 }
 
 fn create_elements(session: &Session, tag: Tag, elements: &[Element]) -> Result<Undo> {
@@ -292,7 +347,8 @@ fn ensure_bridge_address(
         }
         session.host().delete_address(index, address.network)?;
     }
-    or_present(session.host().add_address(index, network, false))
+    let plain = NewAddress::default();
+    or_present(session.host().add_address(index, network, plain))
 }
 
 fn attach_port(session: &Session, link: &IfName, bridge: &IfName) -> Result<Undo> {

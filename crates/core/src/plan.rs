@@ -76,7 +76,7 @@ pub enum Op {
         /// Whether the port stays in VLAN 1 as well.
         keep_default_vlan: bool,
     },
-    /// A new veth pair: one end on a bridge, the other in the container.
+    /// A new veth pair: one end on the host, most often on a bridge, the other in the container.
     CreateVeth(Veth),
     /// A new link that stands on another one.
     CreateSubInterface(SubInterface),
@@ -148,6 +148,16 @@ pub enum Op {
         links: Vec<IfName>,
         /// Whether chains of unknown firewalls are looked for as well; it costs a dump.
         thorough: bool,
+        /// Whether the links are this attachment's own, and what makes them known goes with it.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        own: bool,
+    },
+    /// The only route to its destination, and this attachment's own; one over another link is refused.
+    CreateRoute {
+        /// The link.
+        link: IfName,
+        /// The route.
+        route: IpRoute,
     },
     /// A route that several attachments share.
     EnsureRoute {
@@ -164,6 +174,9 @@ pub enum Op {
         network: IpNetwork,
         /// Whether IPv6 looks for another owner first.
         detect_duplicates: bool,
+        /// Whether the address brings no route to its subnet with it.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        alone: bool,
     },
     /// The link is up.
     SetUp {
@@ -225,6 +238,14 @@ pub struct Veth {
     pub container_mac: MacAddr6,
     /// MTU of both ends, bytes.
     pub mtu: u32,
+    /// The bridge that the host's end is a port of; `None`: the host routes to it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub port_of: Option<PortOf>,
+}
+
+/// The bridge that a veth pair is put on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PortOf {
     /// The bridge.
     pub bridge: IfName,
     /// What happens when the bridge has no port left.
@@ -281,6 +302,9 @@ pub struct ContainerView {
     pub up: bool,
     /// Its addresses.
     pub addresses: Vec<IpNetwork>,
+    /// Whether addresses bring no route to their subnet with them: the way there is among the routes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     /// Whether IPv6 looks for another owner of its addresses first.
     pub detect_duplicates: bool,
     /// Whether the segment is asked for another owner of its addresses first.
@@ -319,6 +343,7 @@ impl ContainerView {
             link: link.clone(),
             network: *network,
             detect_duplicates: self.detect_duplicates,
+            alone: self.alone,
         }));
         if self.up {
             ops.push(Op::SetUp { link: link.clone() });

@@ -13,7 +13,7 @@ use wharfline_spec::names::IfName;
 
 use crate::cascade::member_name;
 use crate::error::Result;
-use crate::plan::{Bridge, NsRef, Op, Port, Veth};
+use crate::plan::{Bridge, NsRef, Op, Port, PortOf, Veth};
 use crate::port_vlan::wanted_vlans;
 use crate::session::Session;
 use crate::sub_interface;
@@ -49,7 +49,11 @@ pub(crate) fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<S
                 .collect())
         }
         Op::LetThrough { .. } => let_through(session),
-        Op::EnsureRoute {
+        Op::CreateRoute {
+            link,
+            route: wanted,
+        }
+        | Op::EnsureRoute {
             link,
             route: wanted,
         }
@@ -162,10 +166,12 @@ fn veth(session: &Session, wanted: &Veth) -> Result<Vec<String>> {
         if !link.up {
             found.push(format!("link {} is down on the host", wanted.host_end));
         }
-        if !on_bridge(session, link, &wanted.bridge)? {
+        if let Some(PortOf { bridge, .. }) = &wanted.port_of
+            && !on_bridge(session, link, bridge)?
+        {
             found.push(format!(
-                "link {} is no port of bridge {}",
-                wanted.host_end, wanted.bridge
+                "link {} is no port of bridge {bridge}",
+                wanted.host_end
             ));
         }
         Ok(found)

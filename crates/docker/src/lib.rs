@@ -10,16 +10,20 @@
 //! metrics       what is counted of the calls, and what a driver measures of itself, in Prometheus' text format
 //! scrape        the socket that Prometheus reads them from
 //! spare         when no descriptor is left for a client
+//! host          networks of a Docker host and their endpoints, whatever they are made of
+//! options       what users give for a network, read and refused by name
 //! protocol      what a path means: `network` and `ipam`, each a trait that a plugin implements
 //! ```
 
 pub mod arguments;
 mod exchange;
+pub mod host;
 mod ipam;
 mod listener;
 mod log;
 mod metrics;
 mod network;
+pub mod options;
 mod protocol;
 mod refusal;
 mod scrape;

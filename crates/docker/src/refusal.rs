@@ -3,6 +3,18 @@
 //! It must never be an answer with status 200: IPAM's `Err` would be passed over there.
 
 use hyper::StatusCode;
+use wharfline_core::error::Error;
+
+/// What the engine refused, as dockerd is told.
+pub(crate) fn refusal(error: Error) -> Refusal {
+    Refusal::from(error)
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
 
 /// A refused call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

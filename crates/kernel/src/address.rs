@@ -28,22 +28,31 @@ pub struct LinkAddress {
     pub link_local: bool,
 }
 
+/// How an address is put on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NewAddress {
+    /// Whether IPv6 looks for another owner first (RFC 4862, section 5.4).
+    pub detect_duplicates: bool,
+    /// Whether no route to the subnet comes with it (IFA_F_NOPREFIXROUTE).
+    pub alone: bool,
+}
+
 impl RouteSocket {
-    /// Puts `network` on link `index`. EEXIST where it is there. `detect_duplicates` applies to IPv6 (RFC 4862 section 5.4).
-    pub fn add_address(
-        &self,
-        index: u32,
-        network: IpNetwork,
-        detect_duplicates: bool,
-    ) -> Result<()> {
+    /// Puts `network` on link `index`. EEXIST where it is there.
+    pub fn add_address(&self, index: u32, network: IpNetwork, how: NewAddress) -> Result<()> {
         let mut message = address_message(index, network);
+        let mut flags = AddressFlags::empty();
         // IFA_F_NODAD: the lease already guarantees uniqueness, and a tentative address makes the
         // workload's first bind() fail with EADDRNOTAVAIL.
-        if network.is_ipv6() && !detect_duplicates {
+        if network.is_ipv6() && !how.detect_duplicates {
             message.header.flags = AddressHeaderFlags::Nodad;
-            message
-                .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            flags |= AddressFlags::Nodad;
+        }
+        if how.alone {
+            flags |= AddressFlags::Noprefixroute;
+        }
+        if !flags.is_empty() {
+            message.attributes.push(AddressAttribute::Flags(flags));
         }
         self.change(
             Message::NewAddress(message),

@@ -89,7 +89,7 @@ impl Planning<'_> {
     }
 }
 
-fn interface(name: &IfName, mac: MacAddr6) -> Interface {
+pub(crate) fn interface(name: &IfName, mac: MacAddr6) -> Interface {
     Interface {
         name: name.to_string(),
         mac: Some(mac),

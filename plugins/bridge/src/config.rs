@@ -226,7 +226,7 @@ fn bridge_name(fields: &Fields<'_>) -> Result<IfName, BadField> {
 }
 
 /// 68 bytes is the least that IPv4 allows (RFC 791), 65,535 the most that a veth takes.
-fn mtu(fields: &Fields<'_>) -> Result<Option<u32>, BadField> {
+pub(crate) fn mtu(fields: &Fields<'_>) -> Result<Option<u32>, BadField> {
     match fields.number::<u32>("mtu")? {
         None | Some(0) => Ok(None),
         Some(mtu @ 68..=65_535) => Ok(Some(mtu)),
@@ -287,7 +287,7 @@ fn overflow(fields: &Fields<'_>) -> Result<Overflow, BadField> {
 }
 
 /// The reference's choice of firewall; ours is nftables whatever it says, with the same effect.
-fn masquerade_backend(fields: &Fields<'_>) -> Result<(), BadField> {
+pub(crate) fn masquerade_backend(fields: &Fields<'_>) -> Result<(), BadField> {
     match fields.str("ipMasqBackend")? {
         None | Some("" | "iptables" | "nftables") => Ok(()),
         Some(other) => Err(fields.bad(

@@ -119,7 +119,7 @@ impl Driver for BridgeDriver {
 }
 
 /// Where an attachment without a record is to be looked for.
-fn marks(key: &AttachmentKey) -> Vec<Target> {
+pub(crate) fn marks(key: &AttachmentKey) -> Vec<Target> {
     let mut targets: Vec<Target> = (0..SALTS_WITHOUT_RECORD)
         .map(|salt| Target::Link {
             name: key.host_end(salt),

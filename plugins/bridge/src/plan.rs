@@ -10,14 +10,14 @@ use serde::Deserialize;
 use wharfline_core::attachment::bridge_mac;
 use wharfline_core::driver::Endpoint;
 use wharfline_core::error::{Error, Result};
-use wharfline_core::plan::{Bridge, Op, Plan, Port, Veth};
+use wharfline_core::plan::{Bridge, Op, Plan, Port, PortOf, Veth};
 use wharfline_spec::cni::{CniResult, IpConfig};
 use wharfline_spec::names::IfName;
 
 use crate::config::BridgeConfig;
 
 /// MTU where nothing says another: that of Ethernet.
-const ETHERNET_MTU: u32 = 1500;
+pub(crate) const ETHERNET_MTU: u32 = 1500;
 
 /// What a plan depends on besides configuration and lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -116,6 +116,7 @@ impl<'a> Planning<'a> {
         plan.on_host(Op::LetThrough {
             links: self.forwarding_links(),
             thorough: self.bridge_is_new,
+            own: false,
         });
     }
 
@@ -236,8 +237,10 @@ impl<'a> Planning<'a> {
             born_in: self.config.born_in,
             container_mac: self.container_mac,
             mtu: self.mtu,
-            bridge: self.config.bridge.clone(),
-            overflow: self.config.overflow,
+            port_of: Some(PortOf {
+                bridge: self.config.bridge.clone(),
+                overflow: self.config.overflow,
+            }),
         }
     }
 
@@ -302,7 +305,7 @@ fn chained_link(config: &BridgeConfig, endpoint: &Endpoint<'_>) -> Result<Option
     }
 }
 
-fn sysctl(key: &str, value: &str) -> Op {
+pub(crate) fn sysctl(key: &str, value: &str) -> Op {
     Op::Sysctl {
         key: key.to_owned(),
         value: value.to_owned(),

@@ -24,6 +24,7 @@ impl Planning<'_> {
             link: Some(link.clone()),
             up,
             detect_duplicates,
+            alone: false,
             probe: false,
             // A link that is down takes none.
             routes: match up {

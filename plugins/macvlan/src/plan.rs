@@ -171,6 +171,7 @@ impl<'a> Planning<'a> {
             sysctls,
             addresses,
             detect_duplicates: false,
+            alone: false,
             probe: self.config.probe,
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct PortmapDriver;
 pub(crate) struct PortmapFacts {
     /// The interface of this attachment on the host that leads to the container.
     pub link: Option<IfName>,
+    /// Whether it leads to this container alone, as ptp's does.
+    pub link_is_own: bool,
     /// The host's address that the container's IPv6 address is reached from.
     pub source6: Option<Ipv6Addr>,
     /// Who has a port that is asked for.
@@ -55,10 +57,14 @@ impl Driver for PortmapDriver {
                 continue;
             };
             let link = session.host().link(LinkKey::Index(egress.link))?;
-            let name = link.and_then(|link| IfName::new(&link.name).ok());
-            facts.link = facts
-                .link
-                .or(name.filter(|name| is_ours(name, endpoint.previous)));
+            if facts.link.is_none()
+                && let Some(link) = link
+                && let Ok(name) = IfName::new(&link.name)
+                && is_ours(&name, endpoint.previous)
+            {
+                facts.link_is_own = link.kind == "veth";
+                facts.link = Some(name);
+            }
             if let Some(IpAddr::V6(source)) = egress.source {
                 facts.source6 = Some(source);
             }
@@ -85,12 +91,14 @@ impl Driver for PortmapDriver {
         if ports.is_empty() {
             return Ok(plan);
         }
-        if let Some(link) = &facts.link {
-            publish::share_link(&mut plan, link);
-        }
         publish::evict(&mut plan, &facts.rivals);
         let mut elements = publish::wanted(&publication);
         elements.retain(|element| !publish::is_served_by_another(element, &facts.rivals));
+        match &facts.link {
+            Some(link) if facts.link_is_own => elements.push(publish::own_link(&mut plan, link)),
+            Some(link) => publish::share_link(&mut plan, link),
+            None => {}
+        }
         let loopback = facts.link.as_ref();
         let loopback = loopback.filter(|_| config.masquerade && publication.addresses.v4.is_some());
         publish::enact(&mut plan, elements, ports, loopback);
@@ -123,6 +131,7 @@ impl Driver for PortmapDriver {
         matches!(
             element,
             Element::Published { .. }
+                | Element::Link { .. }
                 | Element::MasqueradeAll { .. }
                 | Element::KeepSource { .. }
                 | Element::LoopbackSource { .. }

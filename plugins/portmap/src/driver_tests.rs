@@ -70,6 +70,7 @@ fn config(ports: &[(u16, Option<&str>)]) -> PortmapConfig {
 fn facts() -> PortmapFacts {
     PortmapFacts {
         link: Some(IfName::new("cni0").expect("a name")),
+        link_is_own: false,
         source6: Some("fd01::1".parse().expect("an address")),
         rivals: Vec::new(),
     }

@@ -26,7 +26,7 @@ fn ours() -> [(&'static str, Option<Value>); 4] {
 }
 
 /// Ours that a host may do without. Their STATUS is about a parent, which only a network names.
-const FURTHER: [&str; 3] = ["macvlan", "ipvlan", "vlan"];
+const FURTHER: [&str; 4] = ["ptp", "macvlan", "ipvlan", "vlan"];
 
 /// The findings.
 pub(super) fn all(home: &Home) -> Vec<Finding> {

@@ -137,7 +137,10 @@ fn nothing_stays(before: &Machine, count: usize) {
     if !full() {
         return;
     }
-    let (files, kernel) = (before.files + (count as u64 / 2).max(150), before.kernel + 20_000);
+    let (files, kernel) = (
+        before.files + (count as u64 / 2).max(150),
+        before.kernel + 20_000,
+    );
     let after = wait_for(
         "the machine to be as before",
         Duration::from_secs(30),

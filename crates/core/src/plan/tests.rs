@@ -9,6 +9,7 @@ fn view() -> ContainerView {
         up: true,
         addresses: vec!["fd00::7/64".parse().expect("an address")],
         detect_duplicates: true,
+        alone: false,
         probe: false,
         routes: vec![IpRoute::unicast(
             "::/0".parse().expect("a network"),

@@ -164,6 +164,7 @@ pub fn share_link(plan: &mut Plan, link: &IfName) {
     plan.on_host(Op::LetThrough {
         links: vec![link.clone()],
         thorough: false,
+        own: false,
     });
     plan.on_host(Op::EnsureElements { elements });
 }
@@ -194,6 +195,18 @@ pub fn enact(
         });
     }
     plan.on_host(Op::ForgetConnections { elements: ports });
+}
+
+/// The same for a link that is the attachment's alone: what makes it known is returned, to be created with the ports.
+pub fn own_link(plan: &mut Plan, link: &IfName) -> Element {
+    plan.on_host(Op::LetThrough {
+        links: vec![link.clone()],
+        thorough: false,
+        own: true,
+    });
+    Element::Link {
+        ifname: link.to_string(),
+    }
 }
 
 /// One port may be two containers': one has it on ::1, the other on every address. The source that clients from ::1

@@ -8,7 +8,7 @@ use wharfline_core::driver::{Driver, Endpoint};
 use wharfline_core::engine::{Attach, Engine};
 use wharfline_core::error::Result;
 use wharfline_core::ipam::NO_IPAM;
-use wharfline_core::plan::{Bridge, NsRef, Op, Overflow, Plan, Target, Veth};
+use wharfline_core::plan::{Bridge, NsRef, Op, Overflow, Plan, PortOf, Target, Veth};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
 use wharfline_kernel::nft::Element;
@@ -63,8 +63,10 @@ impl Scripted {
                 born_in: NsRef::Container,
                 container_mac: MAC,
                 mtu: 1500,
-                bridge: name("net0"),
-                overflow: Overflow::Cascade,
+                port_of: Some(PortOf {
+                    bridge: name("net0"),
+                    overflow: Overflow::Cascade,
+                }),
             }),
             Op::RaisePort {
                 link: port.clone(),
@@ -89,6 +91,7 @@ impl Scripted {
                 link: link.clone(),
                 network: "10.1.0.2/24".parse().expect("an address"),
                 detect_duplicates: false,
+                alone: false,
             },
             Op::SetUp { link: link.clone() },
             Op::AddRoute {

@@ -67,6 +67,19 @@ pub enum Element {
         /// The subnet; host bits are ignored.
         subnet: IpNetwork,
     },
+    /// ipMasq of a container behind a link of its own: what comes from `address` over `ifname` is masqueraded, unless it
+    /// stays within its subnet.
+    MasqueradeHost {
+        /// The interface that the container is behind.
+        ifname: String,
+        /// Its address.
+        address: IpAddr,
+    },
+    /// A subnet whose containers reach each other over links of their own without being masqueraded.
+    Within {
+        /// The subnet; host bits are ignored.
+        subnet: IpNetwork,
+    },
     /// A port of this host, translated to a container's.
     Published {
         /// Of the port.
@@ -244,7 +257,10 @@ impl Element {
 
     /// Whether several attachments of a network may need one and the same element.
     pub fn is_shared(&self) -> bool {
-        matches!(self, Element::Link { .. } | Element::Masquerade { .. })
+        matches!(
+            self,
+            Element::Link { .. } | Element::Masquerade { .. } | Element::Within { .. }
+        )
     }
 
     /// Whether both stand under one key, be it with other data.
@@ -262,6 +278,17 @@ impl Element {
                 Some(Key::default().name(ifname).address(subnet.broadcast())),
                 None,
             ),
+            Element::MasqueradeHost { ifname, address } => {
+                (one.name(ifname).address(*address), None, None)
+            }
+            Element::Within { subnet } => {
+                let (first, last) = (subnet.network(), subnet.broadcast());
+                (
+                    one.address(first).address(first),
+                    Some(Key::default().address(last).address(last)),
+                    None,
+                )
+            }
             Element::Published {
                 protocol,
                 host,
@@ -311,6 +338,10 @@ impl Element {
             Element::Masquerade { subnet, .. } => {
                 by_family(subnet.is_ipv6(), "masquerade4", "masquerade6")
             }
+            Element::MasqueradeHost { address, .. } => {
+                by_family(address.is_ipv6(), "masquerade_host4", "masquerade_host6")
+            }
+            Element::Within { subnet } => by_family(subnet.is_ipv6(), "within4", "within6"),
             Element::Published { host: None, to, .. } => {
                 by_family(to.is_ipv6(), "published4_any", "published6_any")
             }
@@ -350,6 +381,13 @@ impl Element {
                         end.name()?;
                         end.address(v6)?
                     })?,
+                },
+                "masquerade_host" => Element::MasqueradeHost {
+                    ifname: fields.name()?,
+                    address: fields.address(v6)?,
+                },
+                "within" => Element::Within {
+                    subnet: subnet(fields.address(v6)?, Fields(rest.key_end?).address(v6)?)?,
                 },
                 "published" => Element::Published {
                     protocol: fields.protocol()?,
@@ -430,6 +468,11 @@ impl fmt::Display for Element {
             Element::Link { ifname } => write!(f, "{ifname} . {ifname}")?,
             Element::Masquerade { ifname, subnet } => {
                 write!(f, "{ifname} . {}/{}", subnet.network(), subnet.prefix())?
+            }
+            Element::MasqueradeHost { ifname, address } => write!(f, "{ifname} . {address}")?,
+            Element::Within { subnet } => {
+                let (network, prefix) = (subnet.network(), subnet.prefix());
+                write!(f, "{network}/{prefix} . {network}/{prefix}")?;
             }
             Element::Published {
                 protocol,

@@ -25,6 +25,20 @@ fn one_of_each() -> Vec<Element> {
             ifname: "cni0".into(),
             subnet: "fd88::1/64".parse().expect("a prefix"),
         },
+        Element::MasqueradeHost {
+            ifname: "veth0".into(),
+            address: "10.1.2.5".parse().expect("an address"),
+        },
+        Element::MasqueradeHost {
+            ifname: "veth0".into(),
+            address: "fd01::5".parse().expect("an address"),
+        },
+        Element::Within {
+            subnet: "10.1.2.0/24".parse().expect("a prefix"),
+        },
+        Element::Within {
+            subnet: "fd01::/64".parse().expect("a prefix"),
+        },
         port(Protocol::Tcp, Some("192.0.2.1"), 8080, "10.88.0.2:80"),
         port(Protocol::Udp, None, 53, "10.88.0.2:5353"),
         port(Protocol::Sctp, Some("2001:db8::1"), 9, "[fd88::2]:99"),

@@ -7,6 +7,7 @@ pub mod capability;
 pub mod config;
 pub mod conflist;
 pub mod error;
+mod mac;
 pub mod result;
 pub mod version;
 
@@ -15,5 +16,6 @@ pub use capability::{Bandwidth, IpRange, PortMapping, Protocol, RuntimeConfig, i
 pub use config::{Attachment, NetConf};
 pub use conflist::{ConfList, PluginConf};
 pub use error::{CniError, code};
+pub use mac::unicast_mac;
 pub use result::{CniResult, Dns, Interface, IpConfig, Route, address, mac_text};
 pub use version::{BadVersion, Version};

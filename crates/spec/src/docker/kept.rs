@@ -1,5 +1,5 @@
 //! What the network driver keeps of Docker's networks and endpoints in files, as `wharf` and a later release read it.
-//! plugins/bridge writes it; networks outlive a boot, endpoints are labels of the records under /run.
+//! crates/docker writes it; networks outlive a boot, endpoints are labels of the records under /run.
 //! It must never lose a field that an earlier release wrote: what is new is optional.
 
 use serde::{Deserialize, Serialize};
@@ -8,19 +8,24 @@ use super::PortBinding;
 use super::network::CreateNetwork;
 use crate::names::IfName;
 
-/// Folder of the networks below the lasting state's (`/var/lib/wharfline`), a file `<NetworkID>.json` each.
+/// Folder of the networks on bridges below the lasting state's (`/var/lib/wharfline`), a file `<NetworkID>.json` each.
 pub const NETWORKS: &str = "docker/networks";
+/// The same of networks on sub-interfaces of a parent.
+pub const SUB_INTERFACES: &str = "docker/sub-interfaces";
 
 /// A network as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptNetwork {
     /// What dockerd asked for.
     pub request: CreateNetwork,
-    /// Whether the bridge was there before: then it stays when the network goes.
+    /// Whether its bridge was there before: then it stays when the network goes.
     pub adopted: bool,
     /// The bridge, for people; the driver derives it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<IfName>,
+    /// The parent, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<IfName>,
 }
 
 /// What a record of an endpoint has beside what every record has.

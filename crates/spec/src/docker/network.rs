@@ -148,9 +148,36 @@ pub struct Joined {
     /// The IPv6 gateway.
     #[serde(rename = "GatewayIPv6", skip_serializing_if = "Option::is_none")]
     pub gateway_ipv6: Option<IpAddr>,
+    /// Further routes.
+    #[serde(rename = "StaticRoutes", skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<StaticRoute>,
     /// That dockerd must not give the container a leg on docker_gwbridge because it has no gateway.
     #[serde(rename = "DisableGatewayService")]
     pub disable_gateway_service: bool,
+}
+
+/// A route over the link itself (libnetwork's `types.CONNECTED`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StaticRoute {
+    /// Where it leads.
+    pub destination: IpNetwork,
+    /// 0: by a next hop; 1: over the link.
+    pub route_type: u8,
+    /// The next hop; empty over the link.
+    pub next_hop: String,
+}
+
+impl StaticRoute {
+    /// A route over the link.
+    #[must_use]
+    pub fn on_link(destination: IpNetwork) -> Self {
+        Self {
+            destination,
+            route_type: 1,
+            next_hop: String::new(),
+        }
+    }
 }
 
 /// A link of the host's, and what it is to be called inside.

@@ -4,33 +4,28 @@
 //!
 //! ```text
 //! options, network   a network as dockerd asked for it, and the driver's configuration made from it
-//! store              networks on the disk
-//! networks           CreateNetwork, DeleteNetwork, and all that a restart finds
-//! endpoint           an endpoint, between its calls and after a restart
-//! calls              the calls about endpoints
-//! measured           what there is of them, for Prometheus
+//! kind               what such a network is to `wharfline_docker`, which serves the calls
 //! ports, published   what an endpoint publishes, and which ports of the host it gets
+//! publishing         the calls about them
+//! kept_ports         what is remembered of them
 //! ```
 
-mod calls;
-mod endpoint;
-mod measured;
+mod kept_ports;
+mod kind;
 mod network;
-mod networks;
 mod options;
 mod ports;
 mod published;
-mod store;
+mod publishing;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use wharfline_core::error::Error;
-use wharfline_docker::{Arguments, NetworkProtocol, Program, Protocol, Refusal};
-
+use wharfline_docker::host::Networks;
+use wharfline_docker::{Arguments, NetworkProtocol, Program, Protocol};
 use wharfline_kernel::sysctl;
 
-use networks::DockerBridge;
+use network::DockerNetwork;
 
 /// Where kernel parameters are: a managed plugin has the host's /proc/sys at another path, writable.
 const SYSCTLS: &str = "--sysctls";
@@ -52,10 +47,6 @@ fn open(arguments: &Arguments) -> Result<Arc<dyn Protocol>, String> {
     if let Some(place) = arguments.values(SYSCTLS).last() {
         sysctl::look_below(place.into());
     }
-    let bridge = DockerBridge::restore(&store::NetworkStore::usual()).map_err(|e| e.to_string())?;
-    Ok(Arc::new(NetworkProtocol(bridge)))
-}
-
-fn refusal(error: Error) -> Refusal {
-    Refusal::new(error.to_string())
+    let networks = Networks::<DockerNetwork>::restore().map_err(|e| e.to_string())?;
+    Ok(Arc::new(NetworkProtocol(networks)))
 }

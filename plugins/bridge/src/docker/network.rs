@@ -1,18 +1,17 @@
 //! A Docker network: its subnets and options, and the configuration of the driver that CNI uses, made from them.
-//! `store` keeps it, the calls in `mod` make plans from it.
+//! `kind` makes plans from it.
 //! It must never touch the kernel.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use wharfline_core::attachment::{AttachmentKey, derived_name};
 use wharfline_core::plan::NsRef;
 use wharfline_docker::Refusal;
-use wharfline_kernel::hash::stable_hash;
+use wharfline_docker::host::Subnets;
 use wharfline_kernel::nft::Boundary;
 use wharfline_spec::cni::{CniResult, IpConfig};
-use wharfline_spec::docker::network::{CreateNetwork, Subnet};
-use wharfline_spec::names::{ContainerId, IfName, NetworkName};
+use wharfline_spec::docker::network::CreateNetwork;
+use wharfline_spec::names::{IfName, NetworkName};
 
 use super::options::{GatewayMode, Options};
 use crate::config::{BridgeConfig, Families};
@@ -25,7 +24,7 @@ pub(crate) struct DockerNetwork {
     /// Its options.
     pub options: Options,
     /// Its subnets of both families; none of a network without addresses.
-    pub subnets: Vec<Subnet>,
+    pub subnets: Subnets,
     /// What the driver plans by.
     pub config: BridgeConfig,
 }
@@ -35,21 +34,11 @@ impl DockerNetwork {
     ///
     /// # Errors
     /// A text that names the option or the subnet.
-    pub(crate) fn parse(request: &CreateNetwork) -> Result<Self, Refusal> {
+    pub(crate) fn read(request: &CreateNetwork) -> Result<Self, Refusal> {
         let options = Options::parse(request)?;
         let bridge = options.bridge.clone();
         let bridge = bridge.map_or_else(|| bridge_of(&request.network), Ok)?;
-        let subnets: Vec<Subnet> = request
-            .ipv4
-            .iter()
-            .chain(&request.ipv6)
-            // The null driver's 0.0.0.0/0 stands for no addresses at all.
-            .filter(|subnet| subnet.pool.prefix() > 0)
-            .cloned()
-            .collect();
-        for subnet in &subnets {
-            refuse_elsewhere(subnet)?;
-        }
+        let subnets = Subnets::parse(request)?;
         Ok(Self {
             id: request.network.clone(),
             config: config(bridge, &options, &subnets),
@@ -58,35 +47,19 @@ impl DockerNetwork {
         })
     }
 
-    /// Who an endpoint is to the engine. Its interface is called by the name of the end that dockerd takes.
-    pub(crate) fn key(&self, endpoint: &ContainerId) -> AttachmentKey {
-        let parts = [self.id.as_str().as_bytes(), endpoint.as_str().as_bytes()];
-        AttachmentKey {
-            network: self.id.clone(),
-            container: endpoint.clone(),
-            ifname: derived_name("wc", stable_hash(&parts)),
-        }
-    }
-
-    /// The network itself, where the engine wants to know on whose behalf.
-    pub(crate) fn own_key(&self) -> Result<AttachmentKey, Refusal> {
-        let container = ContainerId::new(self.id.as_str());
-        let container = container.map_err(|e| Refusal::new(e.to_string()))?;
-        Ok(self.key(&container))
-    }
-
     /// The addresses of the gateways that are the bridge's, as a lease.
     pub(crate) fn gateways(&self) -> CniResult {
         let gateways = self.subnets.iter().filter_map(|subnet| subnet.gateway);
-        self.lease(gateways)
+        self.leased(gateways)
     }
 
     /// The addresses of an endpoint as a lease: each with the gateway that the host is to be.
-    pub(crate) fn lease(&self, addresses: impl IntoIterator<Item = IpNetwork>) -> CniResult {
+    pub(crate) fn leased(&self, addresses: impl IntoIterator<Item = IpNetwork>) -> CniResult {
         let with_gateway = |address: IpNetwork| IpConfig {
             interface: None,
             address,
             gateway: self
+                .subnets
                 .gateway_for(address.ip())
                 .filter(|gateway| self.options.has_gateway(gateway.is_ipv6())),
         };
@@ -96,26 +69,13 @@ impl DockerNetwork {
         }
     }
 
-    /// The gateway of the subnet that an address is in, whoever has it.
-    pub(crate) fn gateway_for(&self, address: IpAddr) -> Option<IpAddr> {
-        let of = self
-            .subnets
-            .iter()
-            .find(|subnet| subnet.pool.contains(address))?;
-        of.gateway.map(|gateway| gateway.ip())
-    }
-
     /// Whether both have an address or the bridge in common; says what.
-    pub(crate) fn clashes_with(&self, other: &Self) -> Option<String> {
+    pub(crate) fn shares_with(&self, other: &Self) -> Option<String> {
         if self.config.bridge == other.config.bridge {
             return Some(format!("bridge {}", self.config.bridge));
         }
-        let overlaps =
-            |a: IpNetwork, b: IpNetwork| a.contains(b.network()) || b.contains(a.network());
-        let ours = self.subnets.iter().map(|subnet| subnet.pool);
-        ours.flat_map(|a| other.subnets.iter().map(move |b| (a, b.pool)))
-            .find(|(a, b)| a.is_ipv4() == b.is_ipv4() && overlaps(*a, *b))
-            .map(|(a, b)| format!("subnet {b}, which overlaps with {a}"))
+        let (ours, theirs) = self.subnets.overlap(&other.subnets)?;
+        Some(format!("subnet {theirs}, which overlaps with {ours}"))
     }
 }
 
@@ -125,24 +85,13 @@ fn bridge_of(id: &NetworkName) -> Result<IfName, Refusal> {
     IfName::new(&format!("wh-{short}")).map_err(|e| Refusal::new(e.to_string()))
 }
 
-fn refuse_elsewhere(subnet: &Subnet) -> Result<(), Refusal> {
-    match subnet.gateway {
-        Some(gateway) if !subnet.pool.contains(gateway.ip()) => Err(Refusal::new(format!(
-            "gateway {} is not in subnet {}",
-            gateway.ip(),
-            subnet.pool
-        ))),
-        _ => Ok(()),
-    }
-}
-
-fn config(bridge: IfName, options: &Options, subnets: &[Subnet]) -> BridgeConfig {
+fn config(bridge: IfName, options: &Options, subnets: &Subnets) -> BridgeConfig {
     let masquerade = |ipv6| {
         let nat = matches!(
             options.mode(ipv6),
             GatewayMode::Nat | GatewayMode::NatUnprotected
         );
-        nat && options.masquerade && !options.internal
+        nat && options.masquerade && !options.common.internal
     };
     BridgeConfig {
         is_gateway: true,
@@ -150,7 +99,7 @@ fn config(bridge: IfName, options: &Options, subnets: &[Subnet]) -> BridgeConfig
             v4: masquerade(false),
             v6: masquerade(true),
         },
-        mtu: options.mtu,
+        mtu: options.common.mtu,
         // dockerd has br_netfilter on: a container reaches its own published port only through a port with this flag.
         hairpin: true,
         isolated: !options.icc,
@@ -172,7 +121,7 @@ fn boundary(bridge: &str, options: &Options) -> Vec<Boundary> {
     if !options.icc {
         boundary.push(Boundary::Secluded { ifname: ifname() });
     }
-    if options.internal {
+    if options.common.internal {
         boundary.push(Boundary::Internal { ifname: ifname() });
         return boundary;
     }

@@ -5,19 +5,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
-use wharfline_core::error::Error;
 use wharfline_docker::Refusal;
+use wharfline_docker::options::{Common, bad, flag, if_name, link, one_of, text, unknown};
 use wharfline_spec::docker::network::CreateNetwork;
 use wharfline_spec::names::IfName;
 
-/// Where dockerd puts the options that the user gave.
-const GENERIC: &str = "com.docker.network.generic";
-
 /// What every option of Docker's bridge driver begins with.
 const BRIDGE: &str = "com.docker.network.bridge.";
-
-/// What containers' interfaces are called unless said; dockerd adds the number.
-const PREFIX: &str = "eth";
 
 /// How a network's addresses are reached from elsewhere, in one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +30,8 @@ pub(crate) enum GatewayMode {
 /// The options of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
+    /// What every network driver is asked for.
+    pub common: Common,
     /// `bridge.name`; `None`: after the network's identifier.
     pub bridge: Option<IfName>,
     /// `bridge.enable_ip_masquerade`.
@@ -52,21 +48,16 @@ pub(crate) struct Options {
     pub host_binding: Option<Ipv4Addr>,
     /// `bridge.trusted_host_interfaces`: from there every port is reached.
     pub trusted: Vec<IfName>,
-    /// `driver.mtu`, bytes; `None` derives it.
-    pub mtu: Option<u32>,
-    /// `container_iface_prefix`.
-    pub prefix: String,
     /// `host_ipv4`: what leaves leaves with this address.
     pub host_v4: Option<Ipv4Addr>,
     /// `host_ipv6`.
     pub host_v6: Option<Ipv6Addr>,
-    /// `--internal`: nothing leaves, nothing enters.
-    pub internal: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
+            common: Common::default(),
             bridge: None,
             masquerade: true,
             icc: true,
@@ -75,11 +66,8 @@ impl Default for Options {
             mode_v6: GatewayMode::Nat,
             host_binding: None,
             trusted: Vec::new(),
-            mtu: None,
-            prefix: PREFIX.to_owned(),
             host_v4: None,
             host_v6: None,
-            internal: false,
         }
     }
 }
@@ -91,35 +79,13 @@ impl Options {
     /// A text that names the option.
     pub(crate) fn parse(request: &CreateNetwork) -> Result<Self, Refusal> {
         let mut options = Self::default();
-        for (name, value) in &request.options {
-            match name.as_str() {
-                GENERIC => options.read_generic(value)?,
-                "com.docker.network.internal" => options.internal = flag(name, value)?,
-                // What they say, the subnets say too.
-                "com.docker.network.enable_ipv4" | "com.docker.network.enable_ipv6" => {
-                    flag(name, value)?;
-                }
-                _ => options.read(name, value)?,
-            }
-        }
+        options.common = Common::parse(request, |name, value| options.read(name, value))?;
         options.refuse_contradictions()?;
         Ok(options)
     }
 
-    fn read_generic(&mut self, value: &Value) -> Result<(), Refusal> {
-        match value {
-            Value::Null => Ok(()),
-            Value::Object(given) => given
-                .iter()
-                .try_for_each(|(name, value)| self.read(name, value)),
-            _ => Err(bad(GENERIC, value, "is no set of options")),
-        }
-    }
-
     fn read(&mut self, name: &str, value: &Value) -> Result<(), Refusal> {
         match name {
-            "com.docker.network.driver.mtu" => self.mtu = mtu(name, value)?,
-            "com.docker.network.container_iface_prefix" => self.prefix = prefix(name, value)?,
             "com.docker.network.host_ipv4" => self.host_v4 = address(name, value)?,
             "com.docker.network.host_ipv6" => self.host_v6 = address(name, value)?,
             _ => match name.strip_prefix(BRIDGE) {
@@ -151,7 +117,7 @@ impl Options {
             ("gateway_mode_ipv6", self.mode_v6),
         ];
         for (key, mode) in modes {
-            if mode == GatewayMode::Isolated && !self.internal {
+            if mode == GatewayMode::Isolated && !self.common.internal {
                 return Err(Refusal::new(format!(
                     "option {BRIDGE}{key}: isolated is for internal networks (--internal)"
                 )));
@@ -171,71 +137,21 @@ impl Options {
     }
 }
 
-fn unknown(name: &str) -> Refusal {
-    Refusal::new(format!("option {name} is not known"))
-}
-
-fn bad(name: &str, value: &Value, problem: &str) -> Refusal {
-    Refusal::new(format!("option {name}: {value} {problem}"))
-}
-
-/// dockerd writes what the user gave as text, and some of its own as booleans.
-fn flag(name: &str, value: &Value) -> Result<bool, Refusal> {
-    match value {
-        Value::Bool(flag) => Ok(*flag),
-        // As strconv.ParseBool of Go, which Docker's own driver reads them by.
-        Value::String(text) => match text.as_str() {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            _ => Err(bad(name, value, "is neither true nor false")),
-        },
-        _ => Err(bad(name, value, "is neither true nor false")),
-    }
-}
-
-fn text<'a>(name: &str, value: &'a Value) -> Result<&'a str, Refusal> {
-    value.as_str().ok_or_else(|| bad(name, value, "is no text"))
-}
-
-fn link(name: &str, value: &Value) -> Result<Option<IfName>, Refusal> {
-    let text = text(name, value)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let link = IfName::new(text).map_err(|e| Refusal::new(Error::config(name, e).to_string()))?;
-    Ok(Some(link))
-}
-
 fn links(name: &str, value: &Value) -> Result<Vec<IfName>, Refusal> {
     let names = text(name, value)?
         .split(':')
         .filter(|part| !part.is_empty());
-    names
-        .map(|part| IfName::new(part).map_err(|e| Refusal::new(Error::config(name, e).to_string())))
-        .collect()
-}
-
-/// An interface name has room for the prefix and a number of four digits.
-fn prefix(name: &str, value: &Value) -> Result<String, Refusal> {
-    let prefix = text(name, value)?;
-    match IfName::new(&format!("{prefix}0000")) {
-        Ok(_) if !prefix.is_empty() => Ok(prefix.to_owned()),
-        _ => Err(bad(name, value, "is no beginning of interface names")),
-    }
+    names.map(|part| if_name(name, part)).collect()
 }
 
 fn mode(name: &str, value: &Value) -> Result<GatewayMode, Refusal> {
-    match text(name, value)? {
-        "" | "nat" => Ok(GatewayMode::Nat),
-        "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
-        "routed" => Ok(GatewayMode::Routed),
-        "isolated" => Ok(GatewayMode::Isolated),
-        _ => Err(bad(
-            name,
-            value,
-            "is not nat, nat-unprotected, routed or isolated",
-        )),
-    }
+    let words = [
+        ("nat", GatewayMode::Nat),
+        ("nat-unprotected", GatewayMode::NatUnprotected),
+        ("routed", GatewayMode::Routed),
+        ("isolated", GatewayMode::Isolated),
+    ];
+    one_of(name, value, &words)
 }
 
 fn address<T: std::str::FromStr + Into<IpAddr> + Copy>(
@@ -252,24 +168,10 @@ fn address<T: std::str::FromStr + Into<IpAddr> + Copy>(
     Ok(Some(address).filter(|address| !(*address).into().is_unspecified()))
 }
 
-/// 68 bytes is the least that IPv4 allows (RFC 791), 65,535 the most that a veth takes.
-fn mtu(name: &str, value: &Value) -> Result<Option<u32>, Refusal> {
-    let number = match value {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) if text.is_empty() => Some(0),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    match number.and_then(|number| u32::try_from(number).ok()) {
-        Some(0) => Ok(None),
-        Some(mtu @ 68..=65_535) => Ok(Some(mtu)),
-        _ => Err(bad(name, value, "is not between 68 and 65535")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use wharfline_docker::options::GENERIC;
 
     use super::*;
 
@@ -314,7 +216,8 @@ mod tests {
         assert_eq!(options.mode(true), GatewayMode::Routed);
         assert_eq!(options.host_binding, Some(Ipv4Addr::LOCALHOST));
         assert_eq!(options.trusted.len(), 2);
-        assert_eq!((options.mtu, options.prefix.as_str()), (Some(1400), "net"));
+        let common = &options.common;
+        assert_eq!((common.mtu, common.prefix.as_str()), (Some(1400), "net"));
         assert!(options.host_v4.is_some() && options.host_v6.is_some());
         assert!(!options.has_gateway(false) && options.has_gateway(true));
     }
@@ -356,6 +259,6 @@ mod tests {
         let options = parse(json!({"com.docker.network.internal": true,
             GENERIC: {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}}));
         let options = options.expect("read");
-        assert!(options.internal && !options.has_gateway(false));
+        assert!(options.common.internal && !options.has_gateway(false));
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn choose(
     bindings: &[PortBinding],
 ) -> Result<Chosen> {
     let mut chosen = nothing(network, addresses);
-    if network.options.internal {
+    if network.options.common.internal {
         return Ok(chosen);
     }
     // Those that leave no choice go first: what is chosen is then beside them.

@@ -71,12 +71,25 @@ fn network(lab: &Lab) -> Network<'_> {
     Network::new(lab, &ours(), lists::published())
 }
 
-/// On a network of its own.
+/// The same containers, each with a link of its own to the host.
+fn routed(lab: &Lab) -> Network<'_> {
+    let mut list = lists::published();
+    list["plugins"][0]["type"] = "ptp".into();
+    Network::new(lab, &ours(), list)
+}
+
+/// On a bridge, then by links of their own.
 fn everything_flows(lab: &Lab, outside: &Outside) {
-    let network = network(lab);
+    everything_flows_on(&network(lab), outside);
+    everything_flows_on(&routed(lab), outside);
+}
+
+fn everything_flows_on(network: &Network<'_>, outside: &Outside) {
     let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
-    let b = Pod::on(&network, "b");
+    let b = Pod::on(network, "b");
     wharfline_netns_tests::everything_flows(outside, &a, &b);
+    network.del(&a.attachment);
+    network.del(&b.attachment);
 }
 
 fn lab_with_br_netfilter() -> (Lab, Outside) {
@@ -147,13 +160,15 @@ fn a_reloaded_firewall_loses_nothing_past_the_next_call() {
 
 #[test]
 fn a_firewall_that_came_after_us_is_joined_at_the_next_call() {
-    let (lab, outside) = lab_with_br_netfilter();
-    let network = network(&lab);
-    let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
-    let _web = a.serves(tcp(a.v4(), 80));
-    iptables(&lab, DOCKER);
-    let _b = Pod::on(&network, "b");
-    outside.reaches(tcp(Outside::HOST_V4, 8080)).from("a");
+    for make in [network, routed] {
+        let (lab, outside) = lab_with_br_netfilter();
+        let network = make(&lab);
+        let a = Pod::on(&network.with_runtime(ports(&[port("tcp", 8080, 80)])), "a");
+        let _web = a.serves(tcp(a.v4(), 80));
+        iptables(&lab, DOCKER);
+        let _b = Pod::on(&network, "b");
+        outside.reaches(tcp(Outside::HOST_V4, 8080)).from("a");
+    }
 }
 
 #[test]

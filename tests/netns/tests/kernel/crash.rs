@@ -121,6 +121,14 @@ fn bridge(lab: &Lab) -> Host<'_> {
     Host::with(Network::new(lab, &ours(), list).with_runtime(runtime))
 }
 
+/// The same containers, each with a link of its own to the host.
+fn ptp(lab: &Lab) -> Host<'_> {
+    let runtime = ports(&[port("tcp", 8080, 80)]);
+    let mut list = lists::current(lists::published());
+    list["plugins"][0]["type"] = json!("ptp");
+    Host::with(Network::new(lab, &ours(), list).with_runtime(runtime))
+}
+
 /// Containers on a segment that the host reaches.
 fn macvlan(lab: &Lab) -> Host<'_> {
     let plugin = lists::with(&Segment::plugin("macvlan"), &json!({"hostAccess": true}));
@@ -184,6 +192,13 @@ killed! {
     macvlan_del_then_del: survives_a_killed_del of macvlan plugin 0 then Del;
     macvlan_del_then_del_without_netns: survives_a_killed_del of macvlan plugin 0 then DelWithoutNetns;
     macvlan_del_then_gc: survives_a_killed_del of macvlan plugin 0 then Gc;
+    ptp_add_then_del: survives_a_killed_add of ptp plugin 0 then Del;
+    ptp_add_then_del_without_netns: survives_a_killed_add of ptp plugin 0 then DelWithoutNetns;
+    ptp_add_then_gc: survives_a_killed_add of ptp plugin 0 then Gc;
+    ptp_add_then_reboot: survives_a_killed_add of ptp plugin 0 then Reboot;
+    ptp_del_then_del: survives_a_killed_del of ptp plugin 0 then Del;
+    ptp_del_then_del_without_netns: survives_a_killed_del of ptp plugin 0 then DelWithoutNetns;
+    ptp_del_then_gc: survives_a_killed_del of ptp plugin 0 then Gc;
     portmap_del_then_gc: survives_a_killed_del of bridge plugin 1 then Gc;
 }
 

@@ -171,6 +171,26 @@ fn names_numbers_and_choices_of_bridge() {
 }
 
 #[test]
+fn every_key_of_ptp() {
+    let mut cold = Cold::new();
+    let config = json!({"cniVersion": "1.1.0", "name": "net", "type": "ptp",
+        "ipam": host_local("10.88.0.0/24")});
+    cold.refuses_values(&config, "", "ipMasq", not_booleans());
+    let backends = vec![json!("ebtables"), json!(1), json!({})];
+    cold.refuses_values(&config, "", "ipMasqBackend", backends);
+    let mtus = vec![
+        json!("1500"),
+        json!(-1),
+        json!(1.5),
+        json!(70_000),
+        json!(10),
+    ];
+    cold.refuses_values(&config, "", "mtu", mtus);
+    cold.refuses_values(&config, "", "dns", vec![json!(5), json!([])]);
+    cold.refuses_values(&config, "", "ipam", vec![json!({}), json!(5), json!([1])]);
+}
+
+#[test]
 fn addresses_of_host_local() {
     let mut cold = Cold::new();
     let config = bridge();

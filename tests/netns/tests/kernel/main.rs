@@ -21,5 +21,6 @@ mod input;
 mod ipv6;
 mod leases;
 mod macvlan;
+mod ptp;
 mod replay;
 mod traffic;

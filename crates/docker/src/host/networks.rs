@@ -6,52 +6,48 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use wharfline_core::driver::{self, Driver};
-use wharfline_core::engine::Engine;
+use wharfline_core::driver::Driver;
 use wharfline_core::error::Error;
-use wharfline_core::ipam::NO_IPAM;
-use wharfline_core::plan::{NsRef, Op, Target};
 use wharfline_core::record::Record;
 use wharfline_core::session::Session;
-use wharfline_docker::Refusal;
 use wharfline_kernel::hash::stable_hash;
 use wharfline_spec::docker::kept::KeptNetwork;
 use wharfline_spec::docker::network::{CreateNetwork, OfNetwork};
 use wharfline_spec::names::{ContainerId, NetworkName};
 
 use super::endpoint::Endpoint;
-use super::network::DockerNetwork;
-use super::ports::PortsDriver;
-use super::refusal;
-use super::store::NetworkStore;
-use crate::driver::BridgeDriver;
-use crate::plan::Planning;
+use super::kind::NetworkKind;
+use super::store::{NetworkStore, STATE_DIR};
+use crate::refusal::{Refusal, refusal};
 
-/// All networks of the host that dockerd made with this driver.
+/// All networks of the host that dockerd made with one driver.
 #[derive(Debug)]
-pub(crate) struct DockerBridge {
+pub struct Networks<K: NetworkKind> {
     store: NetworkStore,
-    networks: RwLock<HashMap<NetworkName, Arc<Network>>>,
+    networks: RwLock<HashMap<NetworkName, Arc<Network<K>>>>,
     /// Held while a network comes or goes.
     changing: Mutex<()>,
 }
 
 /// A network and its endpoints.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub struct Network<K: NetworkKind> {
     /// As dockerd asked for it.
-    pub docker: DockerNetwork,
-    /// Whether the bridge was there before.
+    pub docker: K,
+    /// Whether its link was there before.
     adopted: bool,
-    endpoints: Mutex<HashMap<ContainerId, Endpoint>>,
+    endpoints: Mutex<Endpoints<K>>,
     turns: Vec<Mutex<()>>,
 }
+
+/// A network's endpoints by their identifiers.
+pub(crate) type Endpoints<K> = HashMap<ContainerId, Endpoint<<K as NetworkKind>::Extra>>;
 
 /// Locks of a network's endpoints, who share them by their hash: none must be kept for each.
 const TURNS: usize = 256;
 
-impl Network {
-    fn new(docker: DockerNetwork, adopted: bool) -> Self {
+impl<K: NetworkKind> Network<K> {
+    fn new(docker: K, adopted: bool) -> Self {
         Self {
             docker,
             adopted,
@@ -69,7 +65,7 @@ impl Network {
     }
 
     /// Its endpoints.
-    pub(crate) fn endpoints(&self) -> MutexGuard<'_, HashMap<ContainerId, Endpoint>> {
+    pub fn endpoints(&self) -> MutexGuard<'_, Endpoints<K>> {
         // A panic leaves a map whole: entries are put in and taken out at once.
         self.endpoints
             .lock()
@@ -77,10 +73,18 @@ impl Network {
     }
 }
 
-impl DockerBridge {
+impl<K: NetworkKind> Networks<K> {
+    /// Those of this host, from where they are kept.
+    ///
+    /// # Errors
+    /// The folder can't be read or made.
+    pub fn restore() -> Result<Self, Error> {
+        Self::restore_from(&Path::new(STATE_DIR).join(K::FOLDER))
+    }
+
     /// The networks that `folder` keeps, each laid anew where the kernel has lost it, with the endpoints that records
     /// tell of.
-    pub(crate) fn restore(folder: &Path) -> Result<Self, Error> {
+    fn restore_from(folder: &Path) -> Result<Self, Error> {
         let store = NetworkStore::open(folder)?;
         let (kept, unreadable) = store.all()?;
         for failure in unreadable {
@@ -88,9 +92,9 @@ impl DockerBridge {
         }
         let mut networks = HashMap::new();
         for kept in kept {
-            match restored(&kept) {
+            match restored::<K>(&kept) {
                 Ok(network) => {
-                    networks.insert(network.docker.id.clone(), Arc::new(network));
+                    networks.insert(network.docker.id().clone(), Arc::new(network));
                 }
                 Err(refusal) => tracing::error!("network {}: {refusal}", kept.request.network),
             }
@@ -103,38 +107,35 @@ impl DockerBridge {
     }
 
     /// The network.
-    pub(crate) fn network(&self, id: &NetworkName) -> Result<Arc<Network>, Refusal> {
+    pub(crate) fn network(&self, id: &NetworkName) -> Result<Arc<Network<K>>, Refusal> {
         self.find(id)
             .ok_or_else(|| Refusal::new(format!("network {id} is not known")))
     }
 
-    pub(crate) fn find(&self, id: &NetworkName) -> Option<Arc<Network>> {
+    pub(crate) fn find(&self, id: &NetworkName) -> Option<Arc<Network<K>>> {
         let networks = self.networks.read().unwrap_or_else(PoisonError::into_inner);
         networks.get(id).cloned()
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> Vec<Arc<Network>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Network<K>>> {
         let networks = self.networks.read().unwrap_or_else(PoisonError::into_inner);
         networks.values().cloned().collect()
     }
 
     pub(crate) fn create(&self, request: CreateNetwork) -> Result<(), Refusal> {
-        let docker = DockerNetwork::parse(&request)?;
+        let docker = K::parse(&request)?;
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         for other in self.all() {
-            if other.docker.id == docker.id {
+            let id = other.docker.id();
+            if id == docker.id() {
                 // An answer that was lost: the same network is there. Another one under its name is not.
                 return match other.docker == docker {
                     true => Ok(()),
-                    false => Err(Refusal::new(format!(
-                        "network {} is there already",
-                        docker.id
-                    ))),
+                    false => Err(Refusal::new(format!("network {id} is there already"))),
                 };
             }
             if let Some(what) = docker.clashes_with(&other.docker) {
-                let id = &other.docker.id;
                 return Err(Refusal::new(format!("network {id} has {what} already")));
             }
         }
@@ -143,29 +144,19 @@ impl DockerBridge {
             .networks
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        networks.insert(network.docker.id.clone(), Arc::new(network));
+        networks.insert(network.docker.id().clone(), Arc::new(network));
         Ok(())
     }
 
     /// On the disk first: what a crash leaves in the kernel is found again.
-    fn keep_and_lay(
-        &self,
-        request: CreateNetwork,
-        docker: DockerNetwork,
-    ) -> Result<Network, Error> {
-        let bridge = Session::open()?.link(NsRef::Host, &docker.config.bridge)?;
-        let adopted = bridge.is_some();
-        self.store.keep(&KeptNetwork {
-            request,
-            adopted,
-            bridge: Some(docker.config.bridge.clone()),
-        })?;
-        let id = docker.id.clone();
-        let network = Network::new(docker, adopted);
-        match lay(&network) {
+    fn keep_and_lay(&self, request: CreateNetwork, docker: K) -> Result<Network<K>, Error> {
+        let kept = docker.kept(request)?;
+        self.store.keep(&kept)?;
+        let network = Network::new(docker, kept.adopted);
+        match network.docker.lay(kept.adopted) {
             Ok(()) => Ok(network),
             Err(mut failure) => {
-                if let Err(left) = self.store.forget(&id) {
+                if let Err(left) = self.store.forget(network.docker.id()) {
                     failure.add_failed_undo(left.within("undo"));
                 }
                 Err(failure)
@@ -184,7 +175,8 @@ impl DockerBridge {
             let _turn = network.turn(&endpoint);
             network.remove(&endpoint).map_err(refusal)?;
         }
-        take_away(&network).map_err(refusal)?;
+        let taken = network.docker.take_away(network.adopted);
+        taken.map_err(refusal)?;
         self.store.forget(&of.network).map_err(refusal)?;
         let mut networks = self
             .networks
@@ -195,73 +187,27 @@ impl DockerBridge {
     }
 }
 
-/// The network's own operations, and what takes them away.
-fn plan(network: &Network) -> Result<(Vec<Op>, Vec<Target>), Error> {
-    let docker = &network.docker;
-    let key = docker.own_key().map_err(|e| Error::config("network", e))?;
-    let lease = docker.gateways();
-    let endpoint = driver::Endpoint {
-        key: &key,
-        netns: None,
-        mac: None,
-        lease: &lease,
-        previous: None,
-        salt: 0,
-    };
-    // A network without a gateway has no address, but it has a bridge.
-    let mut config = docker.config.clone();
-    config.has_ipam = false;
-    let session = Session::open()?;
-    let facts = BridgeDriver.observe(&config, &endpoint, &session)?;
-    let planning = Planning::new(&config, &endpoint, &facts)?;
-    let mut targets = planning.shared();
-    if !network.adopted {
-        targets.push(Target::Bridge {
-            name: config.bridge.clone(),
-        });
+fn restored<K: NetworkKind>(kept: &KeptNetwork) -> Result<Network<K>, Refusal> {
+    let network = Network::new(K::parse(&kept.request)?, kept.adopted);
+    if let Err(failure) = network.docker.lay(kept.adopted) {
+        // Endpoints make sure of its link once more.
+        tracing::warn!("network {}: {failure}", network.docker.id());
     }
-    Ok((planning.network(), targets))
-}
-
-fn lay(network: &Network) -> Result<(), Error> {
-    let (ops, targets) = plan(network)?;
-    let docker = &network.docker;
-    let key = docker.own_key().map_err(|e| Error::config("network", e))?;
-    Engine::new(&BridgeDriver, &docker.config, &NO_IPAM).found(&key, &ops, &targets)
-}
-
-fn take_away(network: &Network) -> Result<(), Error> {
-    let (_, targets) = plan(network)?;
-    let docker = &network.docker;
-    Engine::new(&BridgeDriver, &docker.config, &NO_IPAM).dissolve(&docker.id, &targets)
-}
-
-fn restored(kept: &KeptNetwork) -> Result<Network, Refusal> {
-    let network = Network::new(DockerNetwork::parse(&kept.request)?, kept.adopted);
-    if let Err(failure) = lay(&network) {
-        // Endpoints make sure of the bridge once more.
-        tracing::warn!("network {}: {failure}", network.docker.id);
-    }
-    let found = endpoints_of(&network).map_err(refusal)?;
+    let found = endpoints_of(&network.docker).map_err(refusal)?;
     *network.endpoints() = found;
     network.evict_dead();
     Ok(network)
 }
 
-fn endpoints_of(network: &Network) -> Result<HashMap<ContainerId, Endpoint>, Error> {
+fn endpoints_of<K: NetworkKind>(docker: &K) -> Result<Endpoints<K>, Error> {
     let session = Session::open()?;
-    let (state, id) = (session.state(), &network.docker.id);
-    let links = Record::of_network(state, BridgeDriver.name(), id)?;
-    let ports = Record::of_network(state, PortsDriver.name(), id)?;
-    let ports: HashMap<&ContainerId, &Record> = ports
-        .iter()
-        .map(|record| (&record.container, record))
-        .collect();
+    let links = Record::of_network(session.state(), docker.driver().name(), docker.id())?;
+    let mut extras = docker.extras(&session)?;
     Ok(links
         .iter()
         .map(|link| {
-            let of_ports = ports.get(&link.container).copied();
-            (link.container.clone(), Endpoint::of_records(link, of_ports))
+            let extra = extras.remove(&link.container).unwrap_or_default();
+            (link.container.clone(), Endpoint::of_record(link, extra))
         })
         .collect())
 }

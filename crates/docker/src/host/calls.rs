@@ -1,5 +1,5 @@
 //! The calls about endpoints: the host's half of a container's link, made, handed to dockerd and taken away.
-//! `crates/docker` calls them, several at a time; those of one endpoint come one after another.
+//! The protocol calls them, several at a time; those of one endpoint come one after another.
 //! It must never answer what a request had settled already: dockerd refuses the whole endpoint then.
 
 use std::net::IpAddr;
@@ -8,35 +8,35 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use macaddr::MacAddr6;
 use serde_json::{Map, Value};
-use wharfline_cni::mac;
 use wharfline_core::engine::{Attach, Engine};
 use wharfline_core::error::Error;
 use wharfline_core::ipam::{GivenIpam, NO_IPAM};
-use wharfline_docker::{Gauge, NetworkDriver, Refusal};
-use wharfline_spec::cni::mac_text;
+use wharfline_spec::cni::{mac_text, unicast_mac};
 use wharfline_spec::docker::PortBinding;
 use wharfline_spec::docker::network::{
-    CreateEndpoint, CreateNetwork, EndpointCreated, EndpointInterface, Join, Joined, LinkName,
-    OfEndpoint, OfNetwork, OperInfo,
+    CreateEndpoint, CreateNetwork, EndpointCreated, EndpointInterface, Join, Joined, OfEndpoint,
+    OfNetwork, OperInfo,
 };
 use wharfline_spec::names::ContainerId;
 
-use super::endpoint::{Endpoint, Ports, link_labels};
-use super::networks::{DockerBridge, Network};
-use super::ports::PortsDriver;
-use super::published::{Chosen, choose, nothing, still_stands};
-use super::refusal;
-use crate::driver::BridgeDriver;
+use super::endpoint::{Endpoint, link_labels};
+use super::kind::NetworkKind;
+use super::networks::{Network, Networks};
+use crate::metrics::Gauge;
+use crate::network::NetworkDriver;
+use crate::refusal::{Refusal, refusal};
 
 /// Option of an endpoint: what it publishes.
 const PORTS: &str = "com.docker.network.portmap";
+/// What people see of an endpoint: its MAC.
+const MAC: &str = "com.docker.network.endpoint.macaddress";
 /// Options of an endpoint that are not for this driver, but come to it: dockerd itself does what they say.
 const FOR_DOCKERD: [&str; 2] = [
     "com.docker.network.endpoint.",
     "com.docker.network.driver.private.",
 ];
 
-impl NetworkDriver for DockerBridge {
+impl<K: NetworkKind> NetworkDriver for Networks<K> {
     fn activated(&self) {
         for network in self.all() {
             network.evict_dead();
@@ -55,21 +55,24 @@ impl NetworkDriver for DockerBridge {
         refuse_unknown(&request.options)?;
         let network = self.network(&request.of.network)?;
         let asked = Asked::parse(&request.interface)?;
-        network.make_room(&request.of.endpoint, &asked.addresses)?;
-        let _turn = network.turn(&request.of.endpoint);
-        let known = network.endpoints().contains_key(&request.of.endpoint);
+        let id = &request.of.endpoint;
+        let first = asked.addresses.first().map(IpNetwork::ip);
+        let ours = network.docker.key(id).mac(first);
+        let mac = network.docker.mac(asked.mac, ours)?;
+        network.make_room(id, &asked.addresses)?;
+        let _turn = network.turn(id);
+        let known = network.endpoints().contains_key(id);
         if known {
             // An answer that was lost; what it was about may be another address by now.
-            network.remove(&request.of.endpoint).map_err(refusal)?;
+            network.remove(id).map_err(refusal)?;
         }
-        let mac = network
-            .attach(&request.of.endpoint, &asked)
-            .map_err(refusal)?;
+        let attached = network.attach(id, asked.addresses, mac);
+        attached.map_err(refusal)?;
         Ok(EndpointCreated {
             interface: EndpointInterface {
                 mac: match asked.mac {
                     Some(_) => String::new(),
-                    None => mac_text(mac),
+                    None => mac.map(mac_text).unwrap_or_default(),
                 },
                 ..EndpointInterface::default()
             },
@@ -90,19 +93,14 @@ impl NetworkDriver for DockerBridge {
         let network = self.network(&of.network)?;
         let endpoints = network.endpoints();
         let endpoint = endpoints.get(&of.endpoint).ok_or_else(|| unknown(of))?;
-        let key = network.docker.key(&of.endpoint);
         let mut value = Map::new();
-        let mut say = |key: &str, told: Value| value.insert(key.to_owned(), told);
-        say(
-            "com.docker.network.endpoint.macaddress",
-            mac_text(endpoint.mac).into(),
-        );
-        say(PORTS, endpoint.ports.shown());
-        say(
-            "wharfline.bridge",
-            network.docker.config.bridge.to_string().into(),
-        );
-        say("wharfline.link", key.host_end(0).to_string().into());
+        if let Some(mac) = endpoint.mac {
+            value.insert(MAC.to_owned(), mac_text(mac).into());
+        }
+        let (what, link) = network.docker.link_label();
+        value.insert(format!("wharfline.{what}"), link.into());
+        let key = network.docker.key(&of.endpoint);
+        network.docker.tell(&key, endpoint, &mut value);
         Ok(OperInfo { value })
     }
 
@@ -119,7 +117,8 @@ impl NetworkDriver for DockerBridge {
         let endpoint = endpoints.get_mut(&join.of.endpoint);
         let endpoint = endpoint.ok_or_else(|| unknown(&join.of))?;
         endpoint.sandbox = Some(sandbox);
-        Ok(network.joined(&join.of.endpoint, endpoint))
+        let key = network.docker.key(&join.of.endpoint);
+        Ok(network.docker.joined(&key, &endpoint.addresses))
     }
 
     fn leave(&self, of: &OfEndpoint) -> Result<(), Refusal> {
@@ -139,14 +138,17 @@ impl NetworkDriver for DockerBridge {
         asked.sort_unstable();
         asked.dedup();
         let _turn = network.turn(&request.of.endpoint);
-        network.publish(&request.of, asked)
+        if !network.endpoints().contains_key(&request.of.endpoint) {
+            return Err(unknown(&request.of));
+        }
+        K::publish(&network, &request.of, asked)
     }
 
     fn revoke(&self, of: &OfEndpoint) -> Result<(), Refusal> {
         match self.find(&of.network) {
             Some(network) => {
                 let _turn = network.turn(&of.endpoint);
-                network.revoke(&of.endpoint).map_err(refusal)
+                K::revoke(&network, &of.endpoint).map_err(refusal)
             }
             None => Ok(()),
         }
@@ -174,10 +176,11 @@ impl Asked {
             })
             .collect();
         let mac = Some(interface.mac.as_str()).filter(|mac| !mac.is_empty());
-        let mac = mac.map(|mac| mac::unicast("MacAddress", mac)).transpose();
+        let mac = mac.map(unicast_mac).transpose();
         Ok(Self {
             addresses: addresses?,
-            mac: mac.map_err(|e| Refusal::new(e.msg))?,
+            mac: mac
+                .map_err(|why| Refusal::new(format!("MacAddress: {:?} {why}", interface.mac)))?,
         })
     }
 }
@@ -204,7 +207,7 @@ fn bindings(options: &Map<String, Value>) -> Result<Vec<PortBinding>, Refusal> {
     }
 }
 
-impl Network {
+impl<K: NetworkKind> Network<K> {
     /// Evicts whoever has one of the addresses and is dead: IPAM would not give out a living one's.
     fn make_room(&self, newcomer: &ContainerId, addresses: &[IpNetwork]) -> Result<(), Refusal> {
         let wanted: Vec<IpAddr> = addresses.iter().map(IpNetwork::ip).collect();
@@ -233,7 +236,8 @@ impl Network {
 
     /// Takes endpoints away whose containers have died while nobody told: dockerd never will.
     pub(crate) fn evict_dead(&self) {
-        let is_dead = |endpoint: &Endpoint| endpoint.sandbox.is_some() && !endpoint.lives();
+        let is_dead =
+            |endpoint: &Endpoint<K::Extra>| endpoint.sandbox.is_some() && !endpoint.lives();
         let endpoints = self.endpoints();
         let dead = endpoints.iter().filter(|(_, endpoint)| is_dead(endpoint));
         let dead: Vec<ContainerId> = dead.map(|(id, _)| id.clone()).collect();
@@ -251,122 +255,47 @@ impl Network {
         }
     }
 
-    fn attach(&self, id: &ContainerId, asked: &Asked) -> Result<MacAddr6, Error> {
-        let lease = GivenIpam(Some(self.docker.lease(asked.addresses.iter().copied())));
-        let first = asked.addresses.first().map(IpNetwork::ip);
-        let mac = asked.mac.unwrap_or_else(|| self.docker.key(id).mac(first));
+    fn attach(
+        &self,
+        id: &ContainerId,
+        addresses: Vec<IpNetwork>,
+        mac: Option<MacAddr6>,
+    ) -> Result<(), Error> {
+        let lease = GivenIpam(Some(self.docker.lease(&addresses)));
         let attach = Attach {
-            mac: Some(mac),
+            mac,
             labels: link_labels(mac),
             ..self.attachment(id)
         };
-        // A network without IPAM has endpoints without addresses.
-        let mut config = self.docker.config.clone();
-        config.has_ipam &= !asked.addresses.is_empty();
-        Engine::new(&BridgeDriver, &config, &lease).add_half(&attach)?;
+        let config = self.docker.config(&addresses);
+        Engine::new(self.docker.driver(), &config, &lease).add_half(&attach)?;
         let endpoint = Endpoint {
-            addresses: asked.addresses.clone(),
+            addresses,
             mac,
             sandbox: None,
-            ports: Ports::default(),
+            extra: K::Extra::default(),
         };
         self.endpoints().insert(id.clone(), endpoint);
-        Ok(mac)
+        Ok(())
     }
 
     /// Takes an endpoint away with all that it publishes; an unknown one is looked for by its marks.
     pub(crate) fn remove(&self, id: &ContainerId) -> Result<(), Error> {
-        self.revoke(id)?;
-        let engine = Engine::new(&BridgeDriver, &self.docker.config, &NO_IPAM);
-        engine.del(&self.attachment(id))?;
+        K::revoke(self, id)?;
+        let config = self.docker.config(&[]);
+        Engine::new(self.docker.driver(), &config, &NO_IPAM).del(&self.attachment(id))?;
         self.endpoints().remove(id);
         Ok(())
     }
 
     fn moved(&self, id: &ContainerId, sandbox: Option<&Path>) -> Result<(), Error> {
-        let engine = Engine::new(&BridgeDriver, &self.docker.config, &NO_IPAM);
+        let config = self.docker.config(&[]);
+        let engine = Engine::new(self.docker.driver(), &config, &NO_IPAM);
         engine.moved(&self.docker.key(id), sandbox)
     }
 
-    fn joined(&self, id: &ContainerId, endpoint: &Endpoint) -> Joined {
-        let gateway = |ipv6: bool| {
-            let of_family = endpoint
-                .addresses
-                .iter()
-                .find(|own| own.is_ipv6() == ipv6)?;
-            // dockerd makes a default route of whatever is answered.
-            self.docker
-                .gateway_for(of_family.ip())
-                .filter(|_| !self.docker.options.internal)
-        };
-        let (v4, v6) = (gateway(false), gateway(true));
-        Joined {
-            link: LinkName {
-                src_name: self.docker.key(id).ifname.to_string(),
-                dst_prefix: self.docker.options.prefix.clone(),
-            },
-            gateway: v4,
-            gateway_ipv6: v6,
-            disable_gateway_service: v4.is_none(),
-        }
-    }
-
-    fn publish(&self, of: &OfEndpoint, asked: Vec<PortBinding>) -> Result<(), Refusal> {
-        let (addresses, sandbox, repeated) = {
-            let endpoints = self.endpoints();
-            let endpoint = endpoints.get(&of.endpoint).ok_or_else(|| unknown(of))?;
-            let repeated = (endpoint.ports.asked == asked).then(|| endpoint.ports.done.clone());
-            (
-                endpoint.addresses.clone(),
-                endpoint.sandbox.clone(),
-                repeated,
-            )
-        };
-        // dockerd repeats itself when another network is joined or left.
-        if let Some(done) = repeated
-            && still_stands(&self.docker, &addresses, &done).map_err(refusal)?
-        {
-            return Ok(());
-        }
-        self.revoke(&of.endpoint).map_err(refusal)?;
-        let chosen = choose(&self.docker, &addresses, &asked).map_err(refusal)?;
-        let Chosen { config, kept } = chosen;
-        let ports = Ports {
-            asked,
-            done: config.ports.clone(),
-            kept,
-        };
-        if !(config.ports.is_empty() && config.open.is_empty()) {
-            let attach = Attach {
-                netns: sandbox,
-                labels: ports.labels(),
-                ..self.attachment(&of.endpoint)
-            };
-            let engine = Engine::new(&PortsDriver, &config, &NO_IPAM);
-            engine.add_half(&attach).map_err(refusal)?;
-        }
-        if let Some(endpoint) = self.endpoints().get_mut(&of.endpoint) {
-            endpoint.ports = ports;
-        }
-        Ok(())
-    }
-
-    fn revoke(&self, id: &ContainerId) -> Result<(), Error> {
-        // Without any port, as most are: no record, nothing in the tables.
-        if let Some(endpoint) = self.endpoints().get(id)
-            && endpoint.ports.asked.is_empty()
-        {
-            return Ok(());
-        }
-        let config = nothing(&self.docker, &[]).config;
-        Engine::new(&PortsDriver, &config, &NO_IPAM).del(&self.attachment(id))?;
-        if let Some(endpoint) = self.endpoints().get_mut(id) {
-            endpoint.ports = Ports::default();
-        }
-        Ok(())
-    }
-
-    fn attachment(&self, id: &ContainerId) -> Attach<'static> {
+    /// The endpoint as the engine is asked about it.
+    pub fn attachment(&self, id: &ContainerId) -> Attach<'static> {
         Attach {
             key: self.docker.key(id),
             netns: None,

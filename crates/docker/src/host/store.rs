@@ -1,5 +1,5 @@
 //! Docker's networks on a disk that outlives plugin, dockerd and machine: dockerd never tells of them twice.
-//! The calls in `mod` write and remove them; they are read at each start.
+//! `networks` writes and removes them; they are read at each start.
 //! It must never hold an endpoint: those are records under /run, which end with the boot.
 
 use std::fs::{self, File};
@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use wharfline_core::error::{Error, Result};
-use wharfline_spec::docker::kept::{KeptNetwork, NETWORKS};
+use wharfline_spec::docker::kept::KeptNetwork;
 use wharfline_spec::names::NetworkName;
 
 /// What outlives a boot (docs/architecture.md, "State").
-const STATE_DIR: &str = "/var/lib/wharfline";
+pub(crate) const STATE_DIR: &str = "/var/lib/wharfline";
 
 /// The folder with a file for each network.
 #[derive(Debug, Clone)]
@@ -20,11 +20,6 @@ pub(crate) struct NetworkStore {
 }
 
 impl NetworkStore {
-    /// Where dockerd's networks are kept on a host.
-    pub(crate) fn usual() -> PathBuf {
-        Path::new(STATE_DIR).join(NETWORKS)
-    }
-
     /// The store at `folder`, which is made when it is not there.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
@@ -99,6 +94,7 @@ mod tests {
             request,
             adopted: true,
             bridge: None,
+            parent: None,
         };
         store.keep(&kept).expect("kept");
         fs::write(folder.path().join("networks/broken.json"), "{").expect("written");

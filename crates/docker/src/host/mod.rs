@@ -1,0 +1,26 @@
+//! What every network driver of ours does on a Docker host: networks that outlive it, and endpoints that it finds again.
+//! A plugin says what its networks are ([`NetworkKind`]) and serves [`Networks`] of it.
+//! It must never reach the kernel's links and tables past the engine, nor know what a bridge or a parent is.
+//!
+//! ```text
+//! kind        what a plugin's networks are
+//! networks    CreateNetwork, DeleteNetwork, and all that a restart finds
+//! calls       the calls about endpoints
+//! endpoint    an endpoint, between its calls and after a restart
+//! store       networks on the disk
+//! subnets     their addresses and gateways
+//! measured    what there is of them, for Prometheus
+//! ```
+
+mod calls;
+mod endpoint;
+mod kind;
+mod measured;
+mod networks;
+mod store;
+mod subnets;
+
+pub use endpoint::Endpoint;
+pub use kind::NetworkKind;
+pub use networks::{Network, Networks};
+pub use subnets::Subnets;
