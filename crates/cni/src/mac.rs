@@ -35,8 +35,7 @@ fn from_cni_args(args: &Args) -> Result<Option<MacAddr6>, CniError> {
 /// # Errors
 /// Code 7 for any other.
 pub fn unicast(key: &str, text: &str) -> Result<MacAddr6, CniError> {
-    unicast_mac(text)
-        .map_err(|why| CniError::invalid_config(format!("{key}: {text:?} {why}")))
+    unicast_mac(text).map_err(|why| CniError::invalid_config(format!("{key}: {text:?} {why}")))
 }
 
 #[cfg(test)]

@@ -179,9 +179,8 @@ impl Asked {
         let mac = mac.map(unicast_mac).transpose();
         Ok(Self {
             addresses: addresses?,
-            mac: mac.map_err(|why| {
-                Refusal::new(format!("MacAddress: {:?} {why}", interface.mac))
-            })?,
+            mac: mac
+                .map_err(|why| Refusal::new(format!("MacAddress: {:?} {why}", interface.mac)))?,
         })
     }
 }

@@ -13,9 +13,9 @@ use wharfline_core::error::Error;
 use wharfline_core::session::Session;
 use wharfline_kernel::hash::stable_hash;
 use wharfline_spec::cni::CniResult;
+use wharfline_spec::docker::PortBinding;
 use wharfline_spec::docker::kept::KeptNetwork;
 use wharfline_spec::docker::network::{CreateNetwork, Joined, OfEndpoint};
-use wharfline_spec::docker::PortBinding;
 use wharfline_spec::names::{ContainerId, NetworkName};
 
 use super::endpoint::Endpoint;

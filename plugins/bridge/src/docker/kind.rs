@@ -113,12 +113,7 @@ impl NetworkKind for DockerNetwork {
         }
     }
 
-    fn tell(
-        &self,
-        key: &AttachmentKey,
-        endpoint: &Endpoint<Ports>,
-        told: &mut Map<String, Value>,
-    ) {
+    fn tell(&self, key: &AttachmentKey, endpoint: &Endpoint<Ports>, told: &mut Map<String, Value>) {
         let ports = endpoint.extra.shown();
         told.insert("com.docker.network.portmap".to_owned(), ports);
         let link = key.host_end(0).to_string();

@@ -75,9 +75,7 @@ impl DockerNetwork {
             return Some(format!("bridge {}", self.config.bridge));
         }
         let (ours, theirs) = self.subnets.overlap(&other.subnets)?;
-        Some(format!(
-            "subnet {theirs}, which overlaps with {ours}"
-        ))
+        Some(format!("subnet {theirs}, which overlaps with {ours}"))
     }
 }
 
