@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde_json::json;
 use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Outside, World, wait_for};
@@ -50,6 +51,24 @@ impl DockerHost {
         self.world()
     }
 
+    /// What `docker run --mac-address` of dockerd's own release asks for; newer clients refuse to ask it of that dockerd.
+    fn create_with_mac(&self, name: &str, mac: &str, v4: &str, v6: &str) {
+        let addresses = json!({"IPv4Address": v4, "IPv6Address": v6});
+        let body = json!({"Image": IMAGE, "MacAddress": mac, "HostConfig": {"NetworkMode": "lan"},
+            "NetworkingConfig": {"EndpointsConfig": {"lan": {"IPAMConfig": addresses}}}});
+        let url = format!("http://docker/v1.41/containers/create?name={name}");
+        let body = body.to_string();
+        let socket = [
+            "--unix-socket",
+            "/run/docker.sock",
+            "-H",
+            "Content-Type: application/json",
+        ];
+        let post = [&["curl", "-sS"], &socket[..], &["-d", &body, &url]].concat();
+        let told = self.machine.run(&post);
+        assert!(told.contains("\"Id\""), "{told}");
+    }
+
     fn remove(&self, containers: &[&str], network: &str) {
         self.docker(&[&["rm", "-f"], containers].concat());
         self.docker(&["network", "rm", network]);
@@ -70,15 +89,13 @@ fn containers_are_on_the_hosts_segment_with_the_addresses_asked_for() {
     let host = DockerHost::boot();
     let before = host.before();
     host.lan("lan", &[]);
-    let given = [
-        "--ip",
-        "198.18.0.100",
-        "--ip6",
-        "2001:db8:18::100",
-        "--mac-address",
+    host.create_with_mac(
+        "web",
         "02:00:00:00:00:77",
-    ];
-    host.run("web", "lan", &given);
+        "198.18.0.100",
+        "2001:db8:18::100",
+    );
+    host.docker(&["start", "web"]);
     host.run("client", "lan", &[]);
     let told = host.docker(&["exec", "web", "busybox", "ip", "addr", "show", "eth0"]);
     for expected in [
