@@ -1,20 +1,16 @@
 //! Docker's driver for networks on a parent, call by call: the tests do with its links what dockerd does.
 //! What this kernel lacks (ipvlan, VLANs) is in `kernel-features`; the real dockerd is in `clients`.
 
-use std::net::IpAddr;
-
 use serde_json::{Value, json};
-use wharfline_netns_tests::docker::{Server, endpoint, join, of};
+use wharfline_netns_tests::docker::{Container, Server, endpoint, of};
 use wharfline_netns_tests::{Segment, lasting};
 use wharfline_testkit::traffic::tcp;
-use wharfline_testkit::{Lab, Namespace, Process, World};
+use wharfline_testkit::{Lab, World};
 
 const CREATE: &str = "/NetworkDriver.CreateNetwork";
 const DELETE: &str = "/NetworkDriver.DeleteNetwork";
 const ATTACH: &str = "/NetworkDriver.CreateEndpoint";
 const DETACH: &str = "/NetworkDriver.DeleteEndpoint";
-const JOIN: &str = "/NetworkDriver.Join";
-const LEAVE: &str = "/NetworkDriver.Leave";
 
 /// The body of a CreateNetwork on the segment, of both families.
 fn network(id: &str, options: Value) -> Value {
@@ -28,71 +24,6 @@ fn on_segment(id: &str) -> Value {
         id,
         json!({"parent": Segment::LINK, "probe_addresses": "false"}),
     )
-}
-
-/// A container whose half dockerd has done.
-struct Container {
-    namespace: Namespace,
-    network: String,
-    id: String,
-    link: String,
-    v4: IpAddr,
-    v6: IpAddr,
-}
-
-impl Container {
-    /// Creates, joins and moves an endpoint with the `n`-th address.
-    fn run(lab: &Lab, server: &Server, network: &str, id: &str, n: u8) -> Container {
-        let mut body = endpoint(network, id, &format!("192.0.2.{n}/24"));
-        body["Interface"]["AddressIPv6"] = json!(format!("2001:db8:2::{n}/64"));
-        let created = server.call(ATTACH, &body);
-        let namespace = lab.namespace(id);
-        let joined = server.call(JOIN, &join(network, id, namespace.path()));
-        let link = joined["InterfaceName"]["SrcName"].as_str().expect("a link");
-        lab.host().ip(&format!("link set {link} netns {id}"));
-        namespace.ip(&format!(
-            "link set lo up
-             link set {link} name eth0
-             addr add 192.0.2.{n}/24 dev eth0
-             addr add 2001:db8:2::{n}/64 dev eth0 nodad
-             link set eth0 up"
-        ));
-        if let Some(mac) = created["Interface"]["MacAddress"].as_str() {
-            let shown = namespace.exec(&["ip", "-o", "link", "show", "eth0"]);
-            assert!(shown.contains(mac), "{mac} is not that of {shown}");
-        }
-        for key in ["Gateway", "GatewayIPv6"] {
-            if let Some(gateway) = joined[key].as_str() {
-                namespace.ip(&format!("route add default via {gateway}"));
-            }
-        }
-        Container {
-            namespace,
-            network: network.to_owned(),
-            id: id.to_owned(),
-            link: link.to_owned(),
-            v4: IpAddr::from([192, 0, 2, n]),
-            v6: format!("2001:db8:2::{n}").parse().expect("an address"),
-        }
-    }
-
-    /// What dockerd does when it stops.
-    fn stop(self, lab: &Lab, server: &Server) {
-        let link = &self.link;
-        // It gives the link back to the host, whose namespace a process of it stands for.
-        let holder = Process::start({
-            let mut command = lab.command("sleep");
-            command.arg("infinity");
-            command
-        });
-        self.namespace.ip(&format!(
-            "link set eth0 down\nlink set eth0 name {link}\nlink set {link} netns {}",
-            holder.id()
-        ));
-        drop(holder);
-        server.call(LEAVE, &of(&self.network, &self.id));
-        server.call(DETACH, &of(&self.network, &self.id));
-    }
 }
 
 /// What must be as it was: the host's links and all that is ours.
