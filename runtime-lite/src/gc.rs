@@ -129,8 +129,8 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
         let detached = client.del(&orphan.list, &orphan.attach);
         failed.extend(detached.err().map(|error| error.to_string()));
     }
-    for (key, _) in &decided.endpoints {
-        failed.extend(docker::dissolve(key).err().map(|error| error.chain()));
+    for (key, _, driver) in &decided.endpoints {
+        failed.extend(driver.dissolve(key).err().map(|error| error.chain()));
     }
     for collection in &decided.collections {
         let list = plan::dated(&collection.list, found.as_of);

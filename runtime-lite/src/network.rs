@@ -143,7 +143,7 @@ pub(crate) fn ls(home: &Home, as_json: bool) -> Result<()> {
     for network in &dockers {
         table.row(vec![
             network.name.clone(),
-            "wharf-bridge (Docker)".to_owned(),
+            format!("{} (Docker)", network.driver()),
             network.subnets().join(" "),
             network.path.display().to_string(),
         ]);

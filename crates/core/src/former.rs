@@ -48,8 +48,8 @@ fn is_of_our_link(session: &Session, key: &str) -> Result<bool> {
     let link = session.host().link(LinkKey::Name(&name))?;
     Ok(link.is_some_and(|link| {
         let key = link.alias.as_deref().and_then(AttachmentKey::from_alias);
-        let host_end = key.map(|key| key.host_mac());
-        link.mac == Some(bridge_mac(&name)) || (host_end.is_some() && link.mac == host_end)
+        let is_end = key.is_some_and(|key| key.ifname == name || link.mac == Some(key.host_mac()));
+        is_end || link.mac == Some(bridge_mac(&name))
     }))
 }
 

@@ -24,6 +24,7 @@ pub mod error;
 mod evict;
 mod former;
 pub mod ipam;
+mod isolated_parent;
 pub mod lock;
 mod mac;
 mod outcome;

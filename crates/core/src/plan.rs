@@ -17,7 +17,9 @@ use crate::mac;
 pub mod interior;
 mod sub_interface;
 
-pub use sub_interface::{HostShim, Parent, SubInterface, SubInterfaceIdentity, VlanParent};
+pub use sub_interface::{
+    HostShim, IsolatedParent, Parent, SubInterface, SubInterfaceIdentity, VlanParent,
+};
 
 /// Which namespace an operation works in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,9 +84,11 @@ pub enum Op {
     CreateSubInterface(SubInterface),
     /// A link for one VLAN of another one is there and up.
     EnsureVlanParent(VlanParent),
+    /// A link without a wire is there and up, for those who stand on it to reach each other and nobody else.
+    EnsureIsolatedParent(IsolatedParent),
     /// The host has a link of its own beside the containers', up and without addresses.
     EnsureHostShim(HostShim),
-    /// Nobody on the segment of the container's link has one of these addresses.
+    /// Nobody on the link's segment has one of these addresses; the link is down afterwards.
     RequireFree {
         /// The link.
         link: IfName,
@@ -380,6 +384,8 @@ pub enum Target {
     SubInterface(SubInterfaceIdentity),
     /// A link for one VLAN of another one, if we made it.
     VlanParent(VlanParent),
+    /// A link without a wire, if we made it.
+    IsolatedParent(IsolatedParent),
     /// A link that we attached to a bridge and did not make.
     Port {
         /// Its name.

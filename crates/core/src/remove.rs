@@ -8,6 +8,7 @@ use wharfline_spec::names::IfName;
 
 use crate::cascade;
 use crate::error::Result;
+use crate::isolated_parent;
 use crate::outcome::or_absent;
 use crate::plan::{NsRef, Target};
 use crate::session::Session;
@@ -36,6 +37,7 @@ pub(crate) fn remove(session: &Session, target: &Target, owner: Option<Owner<'_>
         }
         Target::SubInterface(identity) => sub_interface::delete(session, identity),
         Target::VlanParent(parent) => sub_interface::delete_parent(session, parent),
+        Target::IsolatedParent(parent) => isolated_parent::delete(session, parent),
         Target::Port { link, bridge } => detach_from(session, link, bridge),
         Target::Neighbour { link, ip } => with_link(session, NsRef::Host, link, |host, index| {
             host.delete_neighbour(index, *ip)

@@ -287,10 +287,10 @@ pub(crate) fn ensure_host_shim(session: &Session, shim: &HostShim) -> Result<()>
 /// [`ErrorKind::Conflict`] names the address and the MAC that answered.
 pub(crate) fn require_free(
     session: &Session,
+    ns: NsRef,
     link: &IfName,
     ips: &[std::net::IpAddr],
 ) -> Result<()> {
-    let ns = NsRef::Container;
     let found = session.socket(ns)?.expect_link(link)?;
     let mac = found.mac.unwrap_or_default();
     session.socket(ns)?.set_up(found.index, true)?;

@@ -37,6 +37,7 @@ pub(crate) fn differences(session: &Session, ns: NsRef, op: &Op) -> Result<Vec<S
         Op::CreateVeth(wanted) => veth(session, wanted),
         Op::CreateSubInterface(wanted) => sub_interface::differences(session, wanted),
         Op::EnsureVlanParent(parent) => up(session, NsRef::Host, &parent.name),
+        Op::EnsureIsolatedParent(parent) => up(session, NsRef::Host, &parent.name),
         Op::EnsureHostShim(shim) => up(session, NsRef::Host, &shim.link),
         Op::AttachPort { link, bridge } => attached(session, link, bridge),
         Op::SetPort(wanted) => port(session, wanted),

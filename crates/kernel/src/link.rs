@@ -95,6 +95,30 @@ pub struct NewBridge<'a> {
     pub vlan_filtering: bool,
 }
 
+/// A kind of link without a wire: what it sends is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoneKind {
+    /// drivers/net/dummy.c.
+    Dummy,
+    /// drivers/net/ifb.c; it loses what no traffic control sent it.
+    Ifb,
+}
+
+/// A link without a wire to be made.
+#[derive(Debug)]
+pub struct NewLone<'a> {
+    /// Its name.
+    pub name: &'a IfName,
+    /// Its kind.
+    pub kind: LoneKind,
+    /// Its MAC.
+    pub mac: MacAddr6,
+    /// Its MTU, bytes.
+    pub mtu: u32,
+    /// Its group (IFLA_GROUP), a mark that it bears from birth.
+    pub group: u32,
+}
+
 impl RouteSocket {
     /// The link, or `None` where there is none.
     pub fn link(&self, key: LinkKey<'_>) -> Result<Option<Link>> {
@@ -157,6 +181,25 @@ impl RouteSocket {
         ];
         self.change(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, || {
             format!("create bridge {}", bridge.name)
+        })
+    }
+
+    /// Makes a link without a wire. EEXIST where the name is taken, EOPNOTSUPP where the kernel lacks the kind.
+    pub fn create_lone(&self, new: &NewLone<'_>) -> Result<()> {
+        let kind = match new.kind {
+            LoneKind::Dummy => InfoKind::Dummy,
+            LoneKind::Ifb => InfoKind::Ifb,
+        };
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(new.name.to_string()),
+            LinkAttribute::Address(new.mac.as_bytes().to_vec()),
+            LinkAttribute::Mtu(new.mtu),
+            LinkAttribute::Group(new.group),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]),
+        ];
+        self.change(Message::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, || {
+            format!("create {:?} link {}", new.kind, new.name)
         })
     }
 

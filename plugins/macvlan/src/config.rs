@@ -49,6 +49,10 @@ pub(crate) struct SubInterfaceConfig {
     pub dns: Dns,
     /// Whether addresses are asked for.
     pub has_ipam: bool,
+    /// Whether the parent is one of our own that leads nowhere.
+    pub isolated: bool,
+    /// Where containers' interfaces are made: in the container, or on the host for dockerd to move.
+    pub born_in: NsRef,
 }
 
 impl SubInterfaceConfig {
@@ -71,6 +75,8 @@ impl SubInterfaceConfig {
             probe: flag("probeAddresses")?,
             dns: conf.dns.clone(),
             has_ipam: conf.ipam_type().is_some(),
+            isolated: false,
+            born_in: NsRef::Container,
         };
         config.refuse_contradictions(&fields)?;
         Ok(config)
@@ -89,14 +95,7 @@ impl SubInterfaceConfig {
         if !self.host_access {
             return Ok(());
         }
-        let bridged = matches!(
-            self.settings,
-            SubInterfaceKind::Macvlan {
-                mode: MacvlanMode::Bridge,
-                ..
-            }
-        );
-        let refusal = match (bridged, self.has_ipam, self.parent_in) {
+        let refusal = match (self.is_bridged(), self.has_ipam, self.parent_in) {
             (false, _, _) => {
                 "needs type macvlan and mode bridge: in no other do links of one parent reach each other"
             }
@@ -107,7 +106,18 @@ impl SubInterfaceConfig {
         Err(fields.bad("hostAccess", refusal))
     }
 
-    fn is_layer3(&self) -> bool {
+    /// Whether interfaces reach each other over their parent as ports of a switch do.
+    pub(crate) fn is_bridged(&self) -> bool {
+        matches!(
+            self.settings,
+            SubInterfaceKind::Macvlan {
+                mode: MacvlanMode::Bridge,
+                ..
+            }
+        )
+    }
+
+    pub(crate) fn is_layer3(&self) -> bool {
         matches!(
             self.settings,
             SubInterfaceKind::Ipvlan {

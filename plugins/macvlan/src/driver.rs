@@ -24,8 +24,11 @@ const OUTSIDE: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111)),
 ];
 
+/// MTU of a parent of our own where nothing says another: that of Ethernet.
+pub(crate) const ETHERNET_MTU: u32 = 1500;
+
 /// Containers on sub-interfaces of a parent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SubInterfaceDriver {
     pub(crate) family: Family,
 }
@@ -52,6 +55,10 @@ impl Driver for SubInterfaceDriver {
         let is_ours = found.as_ref().is_none_or(|link| link.group == PARENT_GROUP);
         let link = match (found, config.vlan_parent()) {
             (Some(link), _) => link,
+            (None, _) if config.isolated => Link {
+                mtu: config.mtu.unwrap_or(ETHERNET_MTU),
+                ..Link::default()
+            },
             // It is made with what it stands on as its model.
             (None, Some(vlan)) => parent_link(
                 session,
@@ -103,7 +110,7 @@ impl Driver for SubInterfaceDriver {
             (None, Some(parent)) => vec![Target::SubInterface(SubInterfaceIdentity {
                 link: key.ifname.clone(),
                 born_as: key.host_end(0),
-                ns: NsRef::Container,
+                ns: config.born_in,
                 parent: Parent {
                     name: parent.clone(),
                     ns: config.parent_in,
@@ -127,7 +134,7 @@ impl Driver for SubInterfaceDriver {
         if !session.host().knows_kind(&config.settings)? {
             return Err(lacks(&config.settings));
         }
-        if config.parent_in == NsRef::Container {
+        if config.parent_in == NsRef::Container || config.isolated {
             return Ok(());
         }
         let name = match (config.vlan_parent(), &config.parent) {

@@ -10,8 +10,8 @@ use wharfline_core::attachment::{derived_name, shim_mac};
 use wharfline_core::driver::Endpoint;
 use wharfline_core::error::{Error, Result};
 use wharfline_core::plan::{
-    ContainerView, HostShim, NsRef, Op, Parent, Plan, SubInterface, SubInterfaceIdentity, Target,
-    interior,
+    ContainerView, HostShim, IsolatedParent, NsRef, Op, Parent, Plan, SubInterface,
+    SubInterfaceIdentity, Target, VlanParent, interior,
 };
 use wharfline_kernel::hash::stable_hash;
 use wharfline_kernel::route::IpRoute;
@@ -76,13 +76,7 @@ impl<'a> Planning<'a> {
             result: self.result(),
             ..Plan::default()
         };
-        if let Some(parent) = self
-            .config
-            .vlan_parent()
-            .filter(|_| self.facts.parent_is_ours)
-        {
-            plan.on_host(Op::EnsureVlanParent(parent));
-        }
+        plan.ops = self.parents();
         if self.config.host_access {
             plan.on_host(Op::EnsureHostShim(self.shim()));
         }
@@ -91,8 +85,61 @@ impl<'a> Planning<'a> {
             mtu: self.mtu,
             settings: self.config.settings.clone(),
         }));
+        if self.config.probe && self.config.born_in == NsRef::Host {
+            self.probe_on_host(&mut plan);
+        }
         self.host_access(&mut plan);
         plan
+    }
+
+    /// What makes the parent, where it is ours.
+    pub(crate) fn parents(&self) -> Vec<(NsRef, Op)> {
+        let vlan = self.own_vlan_parent().map(Op::EnsureVlanParent);
+        let isolated = self.isolated_parent().map(Op::EnsureIsolatedParent);
+        let made = vlan.into_iter().chain(isolated);
+        made.map(|op| (NsRef::Host, op)).collect()
+    }
+
+    /// What takes such a parent away.
+    pub(crate) fn parent_targets(&self) -> Vec<Target> {
+        let vlan = self.own_vlan_parent().map(Target::VlanParent);
+        let isolated = self.isolated_parent().map(Target::IsolatedParent);
+        vlan.into_iter().chain(isolated).collect()
+    }
+
+    fn own_vlan_parent(&self) -> Option<VlanParent> {
+        let parent = self.config.vlan_parent();
+        parent.filter(|_| self.facts.parent_is_ours)
+    }
+
+    fn isolated_parent(&self) -> Option<IsolatedParent> {
+        self.config.isolated.then(|| IsolatedParent {
+            name: self.facts.parent.name.clone(),
+            mtu: self.facts.parent_mtu,
+            alias: format!("wharfline: parent of network {}", self.endpoint.key.network),
+        })
+    }
+
+    /// The segment is asked before dockerd gets the link. It must hear answers and take nothing from routers meanwhile.
+    fn probe_on_host(&self, plan: &mut Plan) {
+        let link = &self.endpoint.key.ifname;
+        plan.on_host(Op::RaisePort {
+            link: link.clone(),
+            alias: self.endpoint.key.alias(),
+        });
+        if self.ips.iter().any(|ip| ip.address.is_ipv6()) {
+            for (key, value) in [("accept_ra", "0"), ("disable_ipv6", "0")] {
+                plan.on_host(Op::Sysctl {
+                    key: format!("net/ipv6/conf/{link}/{key}"),
+                    value: value.to_owned(),
+                    optional: true,
+                });
+            }
+        }
+        plan.on_host(Op::RequireFree {
+            link: link.clone(),
+            ips: self.ips.iter().map(|ip| ip.address.ip()).collect(),
+        });
     }
 
     /// What the container's interface has of its own; the others have their parent's.
@@ -114,7 +161,7 @@ impl<'a> Planning<'a> {
         SubInterfaceIdentity {
             link: self.endpoint.key.ifname.clone(),
             born_as: self.endpoint.key.host_end(self.endpoint.salt),
-            ns: NsRef::Container,
+            ns: self.config.born_in,
             parent: self.facts.parent.clone(),
             kind: self.config.settings.name().to_owned(),
             mac: self.own_mac(),
@@ -144,13 +191,8 @@ impl<'a> Planning<'a> {
                 mac: shim.mac,
             });
         }
-        if let Some(parent) = self
-            .config
-            .vlan_parent()
-            .filter(|_| self.facts.parent_is_ours)
-        {
-            shared.push(Target::VlanParent(parent));
-        }
+        // A parent that leads nowhere is nobody else's, and goes with the network itself.
+        shared.extend(self.own_vlan_parent().map(Target::VlanParent));
         shared
     }
 
@@ -172,7 +214,7 @@ impl<'a> Planning<'a> {
             addresses,
             detect_duplicates: false,
             alone: false,
-            probe: self.config.probe,
+            probe: self.config.probe && self.config.born_in == NsRef::Container,
         }
     }
 
@@ -214,6 +256,9 @@ impl<'a> Planning<'a> {
         let Some(mac) = self.own_mac() else {
             return;
         };
+        if self.config.born_in == NsRef::Host {
+            self.answer_for_host(plan);
+        }
         for ip in self.reached_from_host() {
             let link = self.shim().link;
             plan.on_host(Op::EnsureRoute {
@@ -221,6 +266,25 @@ impl<'a> Planning<'a> {
                 route: self.route_to(ip),
             });
             plan.on_host(Op::SetNeighbour { link, ip, mac });
+        }
+    }
+
+    /// dockerd tells containers of no neighbour, so they ask. ARP is answered on every link of the host's (arp_ignore), a
+    /// solicitation only on one that has the address.
+    fn answer_for_host(&self, plan: &mut Plan) {
+        let link = self.shim().link;
+        if let Some(ip) = self.host_address(true) {
+            plan.on_host(Op::Sysctl {
+                key: format!("net/ipv6/conf/{link}/disable_ipv6"),
+                value: "0".to_owned(),
+                optional: true,
+            });
+            plan.on_host(Op::EnsureBridgeAddress {
+                bridge: link,
+                network: ip.into(),
+                force: false,
+                beside: true,
+            });
         }
     }
 

@@ -14,8 +14,9 @@ use crate::plugin::address::{SOCKETS, SPECS};
 use crate::plugin::{Address, exchange, own_socket};
 
 /// Ours, with a call that changes nothing.
-const PLUGINS: [(&str, &str); 2] = [
+const PLUGINS: [(&str, &str); 3] = [
     ("wharf-bridge", "NetworkDriver.GetCapabilities"),
+    ("wharf-macvlan", "NetworkDriver.GetCapabilities"),
     ("wharf-ipam", "IpamDriver.GetCapabilities"),
 ];
 /// How long a plugin may take to answer.
@@ -42,7 +43,7 @@ pub(super) fn all(home: &Home) -> Vec<Finding> {
             findings.push(Finding::problem(
                 object,
                 told,
-                "systemctl enable --now wharf-bridge.socket wharf-ipam.socket (docs/docker.md)",
+                &format!("systemctl enable --now {name}.socket (docs/docker.md)"),
             ));
         }
     }
@@ -56,7 +57,10 @@ pub(super) fn all(home: &Home) -> Vec<Finding> {
 fn uses(network: &DockerNetwork, plugin: &str) -> bool {
     let request = &network.kept.request;
     let mut subnets = request.ipv4.iter().chain(&request.ipv6);
-    plugin != "wharf-ipam" || subnets.any(|subnet| subnet.address_space.starts_with("wharf-"))
+    match plugin {
+        "wharf-ipam" => subnets.any(|subnet| subnet.address_space.starts_with("wharf-")),
+        driver => network.driver() == driver,
+    }
 }
 
 fn socket(object: String, path: &Path, call: &str) -> Finding {

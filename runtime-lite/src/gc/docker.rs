@@ -1,4 +1,4 @@
-//! Endpoints of Docker's networks: records of `bridge serve`, which no configuration list can detach, but the driver itself.
+//! Endpoints of Docker's networks: records of our drivers' servers, which no configuration list can detach, but they themselves.
 //! `survey` asks which networks are Docker's; `gc` has the driver dissolve endpoints whose sandbox is gone.
 //! It must never touch what the driver made but by the driver's own protocol (docs/docker.md).
 
@@ -7,37 +7,65 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wharfline_spec::NetworkName;
+use wharfline_spec::docker::kept::{NETWORKS, SUB_INTERFACES};
 
 use super::evidence::Key;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::plugin::{Address, Refusal, exchange, own_socket};
 
-/// The driver.
-const DRIVER: &str = "wharf-bridge";
+/// A driver of ours.
+#[derive(Debug)]
+pub(super) struct Driver {
+    /// What dockerd calls it.
+    name: &'static str,
+    /// What runs it.
+    pub(super) command: &'static str,
+    folder: &'static str,
+}
+
+const DRIVERS: [Driver; 2] = [
+    Driver {
+        name: "wharf-bridge",
+        command: "bridge serve",
+        folder: NETWORKS,
+    },
+    Driver {
+        name: "wharf-macvlan",
+        command: "macvlan serve",
+        folder: SUB_INTERFACES,
+    },
+];
 /// The kernel takes 20 ms for a veth pair; a driver that says nothing for so long has died.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether dockerd made the network, and the driver still keeps it.
-pub(super) fn has(home: &Home, network: &NetworkName) -> bool {
+/// The driver that dockerd made the network with, if it still keeps it.
+pub(super) fn driver_of(home: &Home, network: &NetworkName) -> Option<&'static Driver> {
     let file = format!("{network}.json");
-    home.lib().join("docker/networks").join(file).is_file()
+    let keeps = |driver: &&Driver| home.lib().join(driver.folder).join(&file).is_file();
+    DRIVERS.iter().find(keeps)
 }
 
-/// Whether the driver answers calls.
-pub(super) fn is_served() -> bool {
-    own_socket(DRIVER).is_some_and(|socket| UnixStream::connect(socket).is_ok())
+impl Driver {
+    /// Whether it answers calls.
+    pub(super) fn is_served(&self) -> bool {
+        own_socket(self.name).is_some_and(|socket| UnixStream::connect(socket).is_ok())
+    }
+
+    /// Has it revoke the endpoint's ports and delete it. Both succeed if it is gone.
+    pub(super) fn dissolve(&self, key: &Key) -> Result<()> {
+        let endpoint = json!({"NetworkID": key.network, "EndpointID": key.container});
+        call(
+            self.name,
+            "NetworkDriver.RevokeExternalConnectivity",
+            &endpoint,
+        )?;
+        call(self.name, "NetworkDriver.DeleteEndpoint", &endpoint)
+    }
 }
 
-/// Has the driver revoke the endpoint's ports and delete it. Both succeed if it is gone.
-pub(super) fn dissolve(key: &Key) -> Result<()> {
-    let endpoint = json!({"NetworkID": key.network, "EndpointID": key.container});
-    call("NetworkDriver.RevokeExternalConnectivity", &endpoint)?;
-    call("NetworkDriver.DeleteEndpoint", &endpoint)
-}
-
-fn call(method: &'static str, body: &Value) -> Result<()> {
-    let address = Address::Unix(own_socket(DRIVER).unwrap_or_default());
+fn call(driver: &str, method: &'static str, body: &Value) -> Result<()> {
+    let address = Address::Unix(own_socket(driver).unwrap_or_default());
     let deadline = Instant::now() + PATIENCE;
     let refusal = match exchange::post(&address, method, &body.to_string(), deadline) {
         Ok(answer) => match answer["Err"].as_str() {
@@ -48,7 +76,7 @@ fn call(method: &'static str, body: &Value) -> Result<()> {
     };
     Err(Error::Driver {
         object: String::new(),
-        driver: DRIVER.to_owned(),
+        driver: driver.to_owned(),
         doing: method,
         answered: matches!(refusal, Refusal::Said(_)),
         said: refusal.told_of(&address),

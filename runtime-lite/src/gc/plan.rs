@@ -10,6 +10,7 @@ use wharf_image::Root;
 use wharfline_cni::client::Attach;
 use wharfline_spec::cni::{Attachment, ConfList, Version};
 
+use super::docker::Driver;
 use super::evidence::{CachedBy, Evidence, Key, Verdict};
 use super::survey::{Source, Survey};
 use crate::container::Folder;
@@ -45,7 +46,7 @@ pub(super) struct Kept {
 pub(super) struct Plan {
     pub(super) orphans: Vec<Orphan>,
     /// Endpoints of Docker's that their driver is asked to dissolve, and why.
-    pub(super) endpoints: Vec<(Key, String)>,
+    pub(super) endpoints: Vec<(Key, String, &'static Driver)>,
     pub(super) collections: Vec<Collection>,
     pub(super) kept: Vec<Kept>,
 }
@@ -81,14 +82,17 @@ impl Plan {
         let (cache, list) = match (&evidence.cached, by_network()) {
             (Some((by, list)), _) => (*by, list.clone()),
             (None, Some(source)) => (CachedBy::Wharf, source.list.clone()),
-            (None, None) if survey.of_docker.contains(&key.network) && survey.driver_runs => {
-                self.endpoints.push((key.clone(), why));
-                return;
-            }
             (None, None) => {
-                let lacks = match survey.of_docker.contains(&key.network) {
-                    true => "its driver, `bridge serve`, does not run to take it away",
-                    false => "no configuration of its network is known to detach it with",
+                let lacks = match survey.of_docker.get(&key.network) {
+                    Some(driver) if driver.is_served() => {
+                        self.endpoints.push((key.clone(), why, driver));
+                        return;
+                    }
+                    Some(driver) => {
+                        let command = driver.command;
+                        format!("its driver, `{command}`, does not run to take it away")
+                    }
+                    None => "no configuration of its network is known to detach it with".to_owned(),
                 };
                 self.kept.push(Kept {
                     object: object(key),
@@ -221,7 +225,7 @@ fn sendings(plan: &Plan) -> impl Iterator<Item = (&'static str, String)> {
         ("detach", what)
     });
     let endpoints = plan.endpoints.iter();
-    let endpoints = endpoints.map(|(key, why)| ("dissolve", format!("{}: {why}", object(key))));
+    let endpoints = endpoints.map(|(key, why, _)| ("dissolve", format!("{}: {why}", object(key))));
     let collections = plan.collections.iter().map(|collection| {
         let (name, count) = (&collection.list.name, collection.valid.len());
         let what = format!("network {name}: {count} valid attachment(s)");
@@ -257,7 +261,7 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
         document["why"] = orphan.why.as_str().into();
         document
     };
-    let endpoint = |(key, why): &(Key, String)| {
+    let endpoint = |(key, why, _): &(Key, String, &Driver)| {
         let mut document = attachment(key);
         document["why"] = why.as_str().into();
         document

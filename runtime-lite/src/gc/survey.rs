@@ -2,7 +2,7 @@
 //! `gc` calls it first; `plan` decides from what it returns.
 //! It must never change anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -44,9 +44,8 @@ pub(super) struct Survey {
     pub(super) temporaries: Vec<PathBuf>,
     /// Every network that has a configuration somewhere: wharf's, the configuration folder's, then the caches'.
     pub(super) networks: BTreeMap<NetworkName, Source>,
-    /// Networks that dockerd made with our driver; whether that runs.
-    pub(super) of_docker: BTreeSet<NetworkName>,
-    pub(super) driver_runs: bool,
+    /// Networks that dockerd made with a driver of ours, and which.
+    pub(super) of_docker: BTreeMap<NetworkName, &'static docker::Driver>,
     /// What could not be read.
     pub(super) complaints: Vec<String>,
 }
@@ -72,8 +71,7 @@ pub(super) fn survey(home: &Home) -> Result<Survey> {
         frozen: Vec::new(),
         temporaries: Store::new(home.lib()).leftovers()?,
         networks: BTreeMap::new(),
-        of_docker: BTreeSet::new(),
-        driver_runs: docker::is_served(),
+        of_docker: BTreeMap::new(),
         complaints: Vec::new(),
     };
     let (known, broken) = network::all(home)?;
@@ -231,8 +229,8 @@ impl Survey {
             true => Verdict::Unknown("no container has joined it yet".to_owned()),
             false => sandbox::by_identity(&record.netns, dev, ino, modified(path)),
         };
-        if docker::has(home, &record.network) {
-            self.of_docker.insert(record.network.clone());
+        if let Some(driver) = docker::driver_of(home, &record.network) {
+            self.of_docker.insert(record.network.clone(), driver);
         }
         let key = Key {
             network: record.network,

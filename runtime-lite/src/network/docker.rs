@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wharfline_spec::cni::PortMapping;
 use wharfline_spec::docker::PortBinding;
-use wharfline_spec::docker::kept::{EndpointLabels, KeptNetwork, NETWORKS};
+use wharfline_spec::docker::kept::{EndpointLabels, KeptNetwork, NETWORKS, SUB_INTERFACES};
 use wharfline_spec::{ContainerId, IfName};
 
 use super::inspect::{Connection, table};
@@ -30,19 +30,24 @@ const SHORT: usize = 12;
 pub(crate) struct DockerNetwork {
     /// dockerd's name for it; its short identifier where dockerd does not answer.
     pub(crate) name: String,
+    /// Which of our drivers has it.
+    driver: &'static Driver,
     pub(crate) kept: KeptNetwork,
     pub(crate) path: PathBuf,
 }
 
 /// All of them, by name.
 pub(crate) fn all(home: &Home) -> Vec<DockerNetwork> {
-    let folder = home.lib().join(NETWORKS);
-    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-    let files = entries.map(|entry| entry.path());
+    let files = DRIVERS.iter().flat_map(|driver| {
+        let entries = fs::read_dir(home.lib().join(driver.folder));
+        let entries = entries.into_iter().flatten().flatten();
+        entries.map(move |entry| (driver, entry.path()))
+    });
     let mut networks: Vec<DockerNetwork> = files
-        .filter(|path| path.extension().is_some_and(|end| end == "json"))
-        .filter_map(|path| match read(&path) {
+        .filter(|(_, path)| path.extension().is_some_and(|end| end == "json"))
+        .filter_map(|(driver, path)| match read(&path) {
             Ok(kept) => Some(DockerNetwork {
+                driver,
                 name: kept.request.network.as_str().chars().take(SHORT).collect(),
                 kept,
                 path,
@@ -108,7 +113,7 @@ impl DockerNetwork {
         json!({
             "name": self.name,
             "id": self.kept.request.network.as_str(),
-            "plugins": [DRIVER],
+            "plugins": [self.driver.name],
             "subnets": self.subnets(),
             "file": self.path,
             "own": false,
@@ -123,12 +128,13 @@ impl DockerNetwork {
         let records = home.run().join(format!("host-{host}"));
         let names = daemon::container_names(id);
         let mut connections = Vec::new();
-        for record in records_in(&records.join("bridge").join(id)) {
-            let ports = records_in(&records.join("bridge-ports").join(id));
+        let of = |plugin: &str| records_in(&records.join(plugin).join(id));
+        for record in self.driver.plugins.iter().flat_map(|plugin| of(plugin)) {
+            let ports = of("bridge-ports");
             let ports = ports
                 .into_iter()
                 .find(|of| of.container == record.container);
-            let mut connection = record.connection(self.kept.bridge.as_ref(), ports);
+            let mut connection = record.connection(self.link(), ports);
             if let Some((container, name)) = names.get(record.container.as_str()) {
                 connection.container.clone_from(container);
                 connection.name.clone_from(name);
@@ -139,14 +145,26 @@ impl DockerNetwork {
         Ok(connections)
     }
 
+    /// The link that its containers are plugged into or stand on.
+    fn link(&self) -> Option<&IfName> {
+        self.kept.bridge.as_ref().or(self.kept.parent.as_ref())
+    }
+
+    /// What dockerd calls its driver.
+    pub(crate) fn driver(&self) -> &'static str {
+        self.driver.name
+    }
+
     fn heading(&self) -> String {
-        let bridge = self.kept.bridge.as_ref().map(ToString::to_string);
+        let link = self.link().map(ToString::to_string);
         format!(
-            "{} {}\n  driver   {DRIVER} (Docker)\n  subnets  {}\n  bridge   {}\n  id       {}\n  file     {}\n\n",
+            "{} {}\n  driver   {} (Docker)\n  subnets  {}\n  {:<8} {}\n  id       {}\n  file     {}\n\n",
             coloured(Colour::Bold, "network"),
             self.name,
+            self.driver.name,
             self.subnets().join(" "),
-            bridge.unwrap_or_default(),
+            self.driver.link,
+            link.unwrap_or_default(),
             self.kept.request.network,
             self.path.display(),
         )
@@ -154,8 +172,8 @@ impl DockerNetwork {
 
     fn document(&self, connections: &[Connection]) -> Value {
         let mut document = self.describe();
-        document["driver"] = DRIVER.into();
-        document["bridge"] = json!(self.kept.bridge.as_ref().map(IfName::as_str));
+        document["driver"] = self.driver.name.into();
+        document[self.driver.link] = json!(self.link().map(IfName::as_str));
         document["config"] = json!(self.kept.request);
         let connections: Vec<Value> = connections.iter().map(Connection::document).collect();
         document["connections"] = connections.into();
@@ -163,8 +181,33 @@ impl DockerNetwork {
     }
 }
 
-/// What dockerd calls our driver.
-const DRIVER: &str = "wharf-bridge";
+/// A network driver of ours.
+#[derive(Debug)]
+struct Driver {
+    /// What dockerd calls it.
+    name: &'static str,
+    /// Where its networks are kept.
+    folder: &'static str,
+    /// What its link is.
+    link: &'static str,
+    /// Whose records its endpoints are.
+    plugins: &'static [&'static str],
+}
+
+const DRIVERS: [Driver; 2] = [
+    Driver {
+        name: "wharf-bridge",
+        folder: NETWORKS,
+        link: "bridge",
+        plugins: &["bridge"],
+    },
+    Driver {
+        name: "wharf-macvlan",
+        folder: SUB_INTERFACES,
+        link: "parent",
+        plugins: &["macvlan", "ipvlan"],
+    },
+];
 
 fn read(path: &Path) -> Result<KeptNetwork> {
     let text = fs::read(path).map_err(Error::file("read", path))?;

@@ -14,6 +14,10 @@ use wharfline_testkit::{Lab, Process, wait_for};
 
 use crate::ours;
 
+mod container;
+
+pub use container::Container;
+
 /// One of our plugins, serving in a lab.
 pub struct Server {
     socket: PathBuf,

@@ -75,6 +75,17 @@ pub struct VlanParent {
     pub vlan: VlanId,
 }
 
+/// A parent of ours that leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IsolatedParent {
+    /// Its name.
+    pub name: IfName,
+    /// Its MTU, bytes.
+    pub mtu: u32,
+    /// The text beside it.
+    pub alias: String,
+}
+
 /// A link of the host's beside the containers' on their parent, so that host and containers reach each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HostShim {

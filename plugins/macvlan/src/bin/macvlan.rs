@@ -1,7 +1,5 @@
-//! `macvlan`: interfaces with a MAC of their own on the host's segment, over CNI.
+//! `macvlan`: interfaces with a MAC of their own on the host's segment, over CNI; for Docker after the word `serve`.
 
 #![cfg_attr(not(test), no_main)]
 
-use wharfline_macvlan::Family;
-
-wharfline_cni::program!(|| wharfline_macvlan::main(Family::Macvlan));
+wharfline_cni::program!(wharfline_macvlan::macvlan);

@@ -1,4 +1,4 @@
-//! A Docker host with both of our plugins, and what its users see of it.
+//! A Docker host with all of our plugins, and what its users see of it.
 //!
 //! Called by the tests of `docker_networks`. It must do nothing that a user of Docker would not.
 
@@ -16,9 +16,9 @@ use crate::machine::{ARCHIVE, IMAGE, Machine};
 pub(crate) const PAGE: &str = "a page from the container";
 
 /// Names of the plugins' processes.
-pub(crate) const PLUGINS: [&str; 2] = ["bridge", "host-local"];
+pub(crate) const PLUGINS: [&str; 3] = ["bridge", "macvlan", "host-local"];
 
-/// A Docker host with both of our plugins.
+/// A Docker host with all of our plugins.
 pub(crate) struct DockerHost {
     pub(crate) machine: Arc<Machine>,
     pub(crate) outside: Outside,
@@ -63,6 +63,7 @@ impl DockerHost {
     pub(crate) fn start_plugins(&mut self) {
         for (name, binary, socket) in [
             ("bridge", "bridge", "wharf-bridge"),
+            ("macvlan", "macvlan", "wharf-macvlan"),
             ("ipam", "host-local", "wharf-ipam"),
         ] {
             let binary = ours().find(binary);
@@ -100,9 +101,10 @@ impl DockerHost {
         let output = self.machine.try_run(&command);
         assert!(
             output.succeeded(),
-            "docker {}: {output}\nbridge:\n{}\nipam:\n{}",
+            "docker {}: {output}\nbridge:\n{}\nmacvlan:\n{}\nipam:\n{}",
             arguments.join(" "),
             self.machine.log("bridge"),
+            self.machine.log("macvlan"),
             self.machine.log("ipam"),
         );
         output.stdout.trim().to_owned()

@@ -10,7 +10,7 @@ use wharfline_testkit::{Outside, World};
 use crate::docker_host::{DockerHost, PAGE, page};
 use crate::machine::fetches;
 
-const PLUGINS: [&str; 2] = ["wharf-bridge", "wharf-ipam"];
+const PLUGINS: [&str; 3] = ["wharf-bridge", "wharf-macvlan", "wharf-ipam"];
 
 impl DockerHost {
     /// A Docker host whose plugins dockerd itself runs.

@@ -6,6 +6,7 @@ mod containerd;
 mod docker;
 mod docker_crash;
 mod docker_host;
+mod docker_macvlan;
 mod docker_managed;
 mod docker_networks;
 mod docker_options;

@@ -12,6 +12,7 @@ mod crowd;
 mod disk;
 mod docker;
 mod docker_crowd;
+mod docker_macvlan;
 mod docker_replay;
 mod docker_seen;
 mod failure;

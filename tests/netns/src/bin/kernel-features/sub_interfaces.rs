@@ -1,6 +1,7 @@
 //! Sub-interfaces that not every kernel can make: VLANs as parents (feature M2), and the types vlan and ipvlan.
 
 use serde_json::{Value, json};
+use wharfline_netns_tests::docker::{Container, Server, of};
 use wharfline_netns_tests::lists::{list, with};
 use wharfline_netns_tests::{Pod, Segment, ours, warm_up};
 use wharfline_testkit::traffic::tcp;
@@ -12,7 +13,7 @@ const VLAN: &[Feature] = &[Feature::VlanLink];
 const IPVLAN: &[Feature] = &[Feature::IpvlanLink];
 
 /// The cases.
-pub(super) const CASES: [Case; 8] = [
+pub(super) const CASES: [Case; 11] = [
     Case {
         name: "sub_interfaces::a_vlan_parent_goes_with_its_last_network",
         needs: VLAN,
@@ -47,6 +48,21 @@ pub(super) const CASES: [Case; 8] = [
         name: "sub_interfaces::ipvlan_modes_with_the_reference",
         needs: IPVLAN,
         run: || ipvlan_modes(&Plugins::reference()),
+    },
+    Case {
+        name: "sub_interfaces::docker_on_a_vlan_parent",
+        needs: VLAN,
+        run: docker_on_a_vlan_parent,
+    },
+    Case {
+        name: "sub_interfaces::docker_ipvlan",
+        needs: IPVLAN,
+        run: docker_ipvlan,
+    },
+    Case {
+        name: "sub_interfaces::docker_ipvlan_without_a_parent",
+        needs: IPVLAN,
+        run: docker_ipvlan_without_a_parent,
     },
     Case {
         name: "sub_interfaces::what_the_kernel_lacks_is_named",
@@ -175,6 +191,79 @@ fn ipvlan_modes(plugins: &Plugins) {
         }
         warm.returns("the warm world", || lab.world());
     }
+}
+
+const CREATE: &str = "/NetworkDriver.CreateNetwork";
+const DELETE: &str = "/NetworkDriver.DeleteNetwork";
+
+/// The body of a CreateNetwork of both families, as dockerd sends it.
+fn docker_network(id: &str, options: Value) -> Value {
+    json!({"NetworkID": id, "Options": {"com.docker.network.generic": options},
+        "IPv4Data": [{"AddressSpace": "s", "Pool": "192.0.2.0/24", "Gateway": "192.0.2.1/24"}],
+        "IPv6Data": [{"AddressSpace": "s", "Pool": "2001:db8:2::/64", "Gateway": "2001:db8:2::1/64"}]})
+}
+
+fn docker_on_a_vlan_parent() {
+    let lab = Lab::new();
+    let segment = Segment::around(&lab);
+    let tagged = tagged_host(&lab, &segment);
+    let server = Server::start(&lab, "macvlan");
+    for id in ["n1", "n2"] {
+        server.call(CREATE, &docker_network(id, json!({"parent": "eth0.10"})));
+    }
+    assert!(has_link(&lab, "eth0.10"), "it comes with the network");
+    let a = Container::run(&lab, &server, "n1", "a", 100);
+    let b = Container::run(&lab, &server, "n2", "b", 101);
+    let _server = a.namespace.serves(tcp(a.v4, 80));
+    tagged.reaches(tcp(a.v4, 80)).from("a");
+    b.namespace.reaches(tcp(a.v4, 80)).from("a");
+    segment.does_not_reach(tcp(a.v4, 80));
+    b.stop(&lab, &server);
+    server.call(DELETE, &of("n2", "-"));
+    assert!(has_link(&lab, "eth0.10"), "the other network stands on it");
+    a.stop(&lab, &server);
+    server.call(DELETE, &of("n1", "-"));
+    assert!(!has_link(&lab, "eth0.10"));
+}
+
+fn docker_ipvlan() {
+    let lab = Lab::new();
+    let segment = Segment::around(&lab);
+    let server = Server::start(&lab, "macvlan");
+    for (id, mode) in [("n1", "l2"), ("n2", "l3"), ("n3", "l3s")] {
+        let options = json!({"parent": "eth0", "ipvlan_mode": mode});
+        server.call(CREATE, &docker_network(id, options));
+        let [a, b] = [("a", 100), ("b", 101)]
+            .map(|(name, n)| Container::run(&lab, &server, id, &format!("{mode}{name}"), n));
+        let name = b.namespace.name().to_owned();
+        let _server = b.namespace.serves(tcp(b.v4, 80));
+        a.namespace.reaches(tcp(b.v4, 80)).from(&name);
+        if mode == "l2" {
+            segment.reaches(tcp(b.v4, 80)).from(&name);
+        }
+        let asked = json!({"parent": "eth0"});
+        let told = server.refused(CREATE, &docker_network("n9", asked));
+        assert!(told.contains("ipvlan"), "{told}");
+        a.stop(&lab, &server);
+        b.stop(&lab, &server);
+        server.call(DELETE, &of(id, "-"));
+    }
+}
+
+fn docker_ipvlan_without_a_parent() {
+    let lab = Lab::new();
+    let server = Server::start(&lab, "macvlan");
+    server.call(CREATE, &docker_network("n1", json!({"ipvlan_mode": "l2"})));
+    let [a, b] = [("a", 100), ("b", 101)].map(|(id, n)| Container::run(&lab, &server, "n1", id, n));
+    let _server = b.namespace.serves(tcp(b.v4, 80));
+    a.namespace.reaches(tcp(b.v4, 80)).from("b");
+    a.stop(&lab, &server);
+    b.stop(&lab, &server);
+    server.call(DELETE, &of("n1", "-"));
+    assert!(
+        !lab.exec(&["ip", "-o", "link"]).contains(": wi"),
+        "its parent goes"
+    );
 }
 
 fn what_the_kernel_lacks_is_named() {
