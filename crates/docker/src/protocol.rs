@@ -42,7 +42,10 @@ pub trait Protocol: Send + Sync {
 
 /// Work that tells of its progress: the body it was asked with, and where its lines go. What it returns goes out as the
 /// last line; a refusal before the first line is an answer with a status of its own.
-pub type Work = Box<dyn FnOnce(&[u8], &mut dyn FnMut(Vec<u8>) -> Result<(), Gone>) -> Result<Vec<u8>, Refusal> + Send>;
+pub type Work = Box<
+    dyn FnOnce(&[u8], &mut dyn FnMut(Vec<u8>) -> Result<(), Gone>) -> Result<Vec<u8>, Refusal>
+        + Send,
+>;
 
 /// Nobody waits for the answer any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

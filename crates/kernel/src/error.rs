@@ -60,6 +60,11 @@ impl KernelError {
         )
     }
 
+    /// Whether something is still in what was to be deleted.
+    pub fn is_not_empty(&self) -> bool {
+        self.errno == Errno::ENOTEMPTY
+    }
+
     /// Whether the object was there before: success for an *ensure*.
     pub fn is_present(&self) -> bool {
         self.errno == Errno::EEXIST

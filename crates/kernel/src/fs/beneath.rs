@@ -38,8 +38,7 @@ pub fn folder_in(dir: impl AsFd, path: &Path) -> Result<OwnedFd> {
 /// # Errors
 /// ELOOP at a symlink, EXDEV where `path` leads out.
 pub fn open_in(dir: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let mode = match flags.contains(OFlags::CREATE) {
         true => Mode::from_raw_mode(0o600),
         false => Mode::empty(),

@@ -164,12 +164,7 @@ pub fn create(parent: impl AsFd, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// EEXIST; EXDEV where they are of different file systems.
-pub fn snapshot(
-    source: impl AsFd,
-    parent: impl AsFd,
-    name: &str,
-    read_only: bool,
-) -> Result<()> {
+pub fn snapshot(source: impl AsFd, parent: impl AsFd, name: &str, read_only: bool) -> Result<()> {
     let tried = || format!("make snapshot {name}");
     let mut argument = VolArgs2::<SNAPSHOT> {
         fd: source.as_fd().as_raw_fd().into(),
@@ -266,7 +261,10 @@ pub fn used(dir: impl AsFd) -> Result<Option<u64>> {
     match call(dir, &mut argument) {
         Ok(_) if argument.items == 0 => Ok(None),
         // A header of 32 bytes, then generation and referenced bytes (btrfs_qgroup_info_item).
-        Ok(_) => Ok(argument.found[40..48].try_into().map(u64::from_le_bytes).ok()),
+        Ok(_) => Ok(argument.found[40..48]
+            .try_into()
+            .map(u64::from_le_bytes)
+            .ok()),
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(KernelError::new("ask a quota group for its use", errno)),
     }
@@ -280,7 +278,10 @@ pub fn forget_quota_group(dir: impl AsFd, qgroup: u64) -> Result<()> {
     let mut argument = QgroupCreate { create: 0, qgroup };
     match call(dir, &mut argument) {
         Ok(_) | Err(Errno::ENOENT | Errno::ENOTCONN) => Ok(()),
-        Err(errno) => Err(KernelError::new(format!("remove quota group {qgroup}"), errno)),
+        Err(errno) => Err(KernelError::new(
+            format!("remove quota group {qgroup}"),
+            errno,
+        )),
     }
 }
 

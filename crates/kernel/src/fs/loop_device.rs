@@ -135,7 +135,9 @@ impl LoopDevice {
             let mut info = Info::NONE;
             let known = call(&device.device, &mut info);
             // The device number is in the kernel's old encoding here.
-            if known.is_ok() && info.inode == wanted.ino() && old_number(wanted.dev()) == info.device
+            if known.is_ok()
+                && info.inode == wanted.ino()
+                && old_number(wanted.dev()) == info.device
             {
                 return Ok(Some(device));
             }
@@ -150,13 +152,18 @@ impl LoopDevice {
             // A /dev that the kernel does not fill: a managed plugin's.
             Some(errno) if errno == Errno::ENOENT as i32 => {
                 let device = makedev(MAJOR, number);
-                mknod(&path, SFlag::S_IFBLK, Mode::from_bits_truncate(0o600), device)?;
+                mknod(
+                    &path,
+                    SFlag::S_IFBLK,
+                    Mode::from_bits_truncate(0o600),
+                    device,
+                )?;
                 open()
             }
             _ => Err(e),
         });
-        let device = device
-            .map_err(|e| KernelError::from_io(format!("open {}", path.display()), &e))?;
+        let device =
+            device.map_err(|e| KernelError::from_io(format!("open {}", path.display()), &e))?;
         Ok(Self { device, path })
     }
 

@@ -67,8 +67,7 @@ impl FileSystem<'_> {
                 .with_extack(words(context))
         };
         if !self.source.is_empty() {
-            fsconfig_set_string(context, "source", self.source)
-                .map_err(|e| refuse("source", e))?;
+            fsconfig_set_string(context, "source", self.source).map_err(|e| refuse("source", e))?;
         }
         if self.read_only {
             fsconfig_set_flag(context, "ro").map_err(|e| refuse("ro", e))?;
@@ -137,6 +136,17 @@ impl Detached {
 pub fn make_read_only(path: &Path) -> Result<()> {
     mount_remount(path, MountFlags::BIND | MountFlags::RDONLY, "")
         .map_err(refused(format!("make {} read-only", path.display())))
+}
+
+/// Changes options of the file system mounted at `path`, for all of its mounts: `size=...` of a tmpfs.
+///
+/// # Errors
+/// EINVAL: the file system cannot change it, or to less than it holds.
+pub fn reconfigure(path: &Path, options: &str) -> Result<()> {
+    let text = std::ffi::CString::new(options)
+        .map_err(|_| KernelError::new("change options of a mount", Errno::EINVAL))?;
+    mount_remount(path, MountFlags::empty(), text.as_c_str())
+        .map_err(refused(format!("change options of {}", path.display())))
 }
 
 /// Unmounts what is on top at `path`; that nothing is mounted there is success.

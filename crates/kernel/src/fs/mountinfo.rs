@@ -45,7 +45,11 @@ pub fn everybodys() -> Result<Vec<Vec<Mount>>> {
     let mut all = Vec::new();
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if !name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
+        if !name
+            .as_encoded_bytes()
+            .first()
+            .is_some_and(u8::is_ascii_digit)
+        {
             continue;
         }
         let process = entry.path();
@@ -93,7 +97,9 @@ fn unescaped(word: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((&first, after)) = rest.split_first() {
-        let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = after
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match code {
             Some(code) if first == b'\\' => {
@@ -113,9 +119,8 @@ fn unescaped(word: &[u8]) -> PathBuf {
 pub fn holding<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     let mut best: Option<&Mount> = None;
     for mount in mounts.iter().filter(|mount| path.starts_with(&mount.place)) {
-        let longer = best.is_none_or(|best| {
-            mount.place.components().count() >= best.place.components().count()
-        });
+        let longer = best
+            .is_none_or(|best| mount.place.components().count() >= best.place.components().count());
         if longer {
             best = Some(mount);
         }
@@ -135,7 +140,10 @@ mod tests {
         assert_eq!(mounts[0].device, (98, 0));
         assert_eq!(mounts[0].root, Path::new("/mnt1"));
         assert_eq!(mounts[0].place, Path::new("/mnt two"));
-        assert_eq!((&*mounts[0].kind, &*mounts[0].source), ("ext3", "/dev/root"));
+        assert_eq!(
+            (&*mounts[0].kind, &*mounts[0].source),
+            ("ext3", "/dev/root")
+        );
     }
 
     #[test]

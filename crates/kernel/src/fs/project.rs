@@ -86,7 +86,11 @@ pub fn assign(dir: impl AsFd, project: u32) -> Result<()> {
     let mut now = Attributes::<READ_ATTRIBUTES>::default();
     call(&dir, &mut now).map_err(|errno| KernelError::new(tried(), errno))?;
     let mut wanted = Attributes::<WRITE_ATTRIBUTES> {
-        flags: if project == 0 { now.flags & !INHERIT } else { now.flags | INHERIT },
+        flags: if project == 0 {
+            now.flags & !INHERIT
+        } else {
+            now.flags | INHERIT
+        },
         extent_size: now.extent_size,
         extents: now.extents,
         project,
@@ -96,6 +100,16 @@ pub fn assign(dir: impl AsFd, project: u32) -> Result<()> {
     call(dir, &mut wanted)
         .map(drop)
         .map_err(|errno| KernelError::new(tried(), errno))
+}
+
+/// The project that the folder `dir` belongs to; 0 is none.
+///
+/// # Errors
+/// EOPNOTSUPP or ENOTTY where the file system has no projects.
+pub fn of(dir: impl AsFd) -> Result<u32> {
+    let mut now = Attributes::<READ_ATTRIBUTES>::default();
+    call(dir, &mut now).map_err(|errno| KernelError::new("ask for a folder's project", errno))?;
+    Ok(now.project)
 }
 
 /// Limits `project` of the file system of `dir`; 0 is no limit. A writer beyond it gets ENOSPC (XFS) or EDQUOT (ext4).
@@ -126,7 +140,10 @@ pub fn usage(dir: impl AsFd, project: u32) -> Result<Use> {
             inodes: quota.inodes,
             most_inodes: quota.hard_inodes,
         }),
-        Err(errno) => Err(KernelError::new(format!("ask what project {project} uses"), errno)),
+        Err(errno) => Err(KernelError::new(
+            format!("ask what project {project} uses"),
+            errno,
+        )),
     }
 }
 

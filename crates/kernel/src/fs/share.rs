@@ -22,7 +22,11 @@ pub fn clone(from: &File, to: &File) -> Result<bool> {
     match ioctl_ficlone(to, from) {
         Ok(()) => Ok(true),
         Err(
-            Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS
+            Errno::OPNOTSUPP
+            | Errno::XDEV
+            | Errno::INVAL
+            | Errno::NOTTY
+            | Errno::NOSYS
             | Errno::PERM,
         ) => Ok(false),
         Err(errno) => Err(refused("share the content of a file")(errno)),
