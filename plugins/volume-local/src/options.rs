@@ -65,6 +65,9 @@ pub(crate) struct Owner {
     pub(crate) selinux: Option<String>,
 }
 
+/// Below it the kernel does not resize a btrfs.
+const BTRFS_LEAST: u64 = 256 << 20;
+
 /// Every key, with a line for people.
 pub(crate) const KEYS: [(&str, &str); 15] = [
     (
@@ -152,6 +155,10 @@ impl Options {
             Some(Kind::Btrfs) if self.limits.inodes.is_some() => refuse(
                 "inodes",
                 "btrfs does not count them; type=loop with fs=ext4 does",
+            ),
+            Some(Kind::Loop(ImageFs::Btrfs)) if self.limits.bytes < Some(BTRFS_LEAST) => refuse(
+                "size",
+                "an image with btrfs needs 256M at least, or it could not grow",
             ),
             Some(Kind::Loop(_)) if self.limits.bytes.is_none() => {
                 refuse("size", "an image needs one")

@@ -20,6 +20,14 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 /// # Errors
 /// It is not there, or failed: with its own words.
 pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<()> {
+    run_with(name, arguments, &[0])
+}
+
+/// The same of a program that has several ways to say that it went well.
+///
+/// # Errors
+/// As of [`run`].
+pub(crate) fn run_with(name: &str, arguments: &[&str], well: &[i32]) -> Result<()> {
     let failed = |told: String| Error::Program {
         program: name.to_owned(),
         told,
@@ -30,7 +38,11 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     wharfline_kernel::child::die_with_this_thread(&mut command);
     let output = command.output().map_err(|e| failed(e.to_string()))?;
-    match output.status.success() {
+    match output
+        .status
+        .code()
+        .is_some_and(|code| well.contains(&code))
+    {
         true => Ok(()),
         false => {
             let told = String::from_utf8_lossy(&output.stderr);

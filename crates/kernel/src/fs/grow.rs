@@ -60,6 +60,9 @@ impl Argument for Btrfs {
     const REQUEST: u64 = number(WRITE, 0x94, 3, 4096);
 }
 
+/// A file system of btrfs ends with a whole sector.
+const SECTOR: u64 = 65_536;
+
 /// Lets the file system of kind `kind` (`ext4`, `xfs`, `btrfs`) at `root` fill its device of `bytes`.
 ///
 /// # Errors
@@ -69,7 +72,7 @@ pub fn to_device(root: impl AsFd, kind: &str, bytes: u64) -> Result<()> {
     let grown = match kind {
         "ext4" => ext4(root, bytes),
         "xfs" => xfs(root, bytes),
-        "btrfs" => btrfs(root),
+        "btrfs" => btrfs(root, bytes),
         _ => Err(Errno::EOPNOTSUPP),
     };
     grown.map_err(|errno| KernelError::new(tried(), errno))
@@ -95,7 +98,12 @@ fn xfs(root: impl AsFd, bytes: u64) -> std::result::Result<(), Errno> {
     call(root, &mut argument).map(drop)
 }
 
-fn btrfs(root: impl AsFd) -> std::result::Result<(), Errno> {
+fn btrfs(root: impl AsFd, bytes: u64) -> std::result::Result<(), Errno> {
+    // Refused with EINVAL below 256 MiB, even where nothing is to be done (fs/btrfs/ioctl.c, btrfs_ioctl_resize).
+    let about = rustix::fs::fstatvfs(&root).map_err(|e| Errno::from_raw(e.raw_os_error()))?;
+    if about.f_blocks * about.f_frsize + SECTOR > bytes {
+        return Ok(());
+    }
     let mut argument = Btrfs {
         fd: 0,
         name: [0; 4088],

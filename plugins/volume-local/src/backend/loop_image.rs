@@ -3,9 +3,10 @@
 //! It must never have its image shown by two devices at once, nor copied while its file system is half written.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{AtFlags, unlinkat};
 use wharfline_kernel::fs::freeze::Frozen;
 use wharfline_kernel::fs::loop_device::LoopDevice;
 use wharfline_kernel::fs::mount::{Detached, FileSystem};
@@ -38,11 +39,14 @@ impl LoopImage {
     }
 
     /// Its file system, nowhere; it fills the image.
-    fn mounted(&self, image: &File) -> Result<Detached> {
+    fn mounted(&self, image: &File, path: &Path) -> Result<Detached> {
+        if self.fs == ImageFs::Ext4 && LoopDevice::find(image)?.is_none() {
+            grow_offline(image, path)?;
+        }
         let device = LoopDevice::of(image, false)?;
         // A device that was there before the image grew.
         device.grown()?;
-        let path = device.path().to_string_lossy().into_owned();
+        let source = device.path().to_string_lossy().into_owned();
         let mut options = vec![("discard".to_owned(), None)];
         if self.fs == ImageFs::Xfs {
             // A clone's file system has the identifier of the original's.
@@ -50,16 +54,22 @@ impl LoopImage {
         }
         let filesystem = FileSystem {
             kind: self.fs.name(),
-            source: &path,
+            source: &source,
             options: &options,
             read_only: false,
         };
         let mounted = filesystem.mount()?;
-        let length = image
-            .metadata()
-            .map_err(Error::file("look at", IMAGE))?
-            .len();
-        grow::to_device(top(&mounted)?, self.fs.name(), length)?;
+        if self.fs == ImageFs::Ext4 {
+            // Docker fills a volume from the image only while it is empty. e2fsck makes it again where it needs it; with
+            // files in it, it stays.
+            let _ = unlinkat(top(&mounted)?, "lost+found", AtFlags::REMOVEDIR);
+        } else {
+            let length = image
+                .metadata()
+                .map_err(Error::file("look at", path))?
+                .len();
+            grow::to_device(top(&mounted)?, self.fs.name(), length)?;
+        }
         Ok(mounted)
     }
 
@@ -149,13 +159,8 @@ impl Backend for LoopImage {
         let image = self.make_image(folder)?;
         self.mkfs(&folder.join(IMAGE))?;
         make_data(folder, &Owner::default())?;
-        let mounted = self.mounted(&image)?;
+        let mounted = self.mounted(&image, &folder.join(IMAGE))?;
         let top = top(&mounted)?;
-        if self.fs == ImageFs::Ext4 {
-            // Docker fills a volume from the image only while it is empty. e2fsck makes it again when it needs it.
-            let gone = rustix::fs::unlinkat(&top, "lost+found", rustix::fs::AtFlags::REMOVEDIR);
-            gone.map_err(|e| Error::file("remove", "lost+found")(e.into()))?;
-        }
         give(&top, &self.owner)
     }
 
@@ -164,7 +169,7 @@ impl Backend for LoopImage {
         if is_mounted(&data)? {
             return Ok(());
         }
-        let mounted = self.mounted(&self.open(folder)?)?;
+        let mounted = self.mounted(&self.open(folder)?, &folder.join(IMAGE))?;
         mounted.attach(beneath::folder(&data)?)?;
         match self.read_only {
             true => Ok(wharfline_kernel::fs::mount::make_read_only(&data)?),
@@ -203,24 +208,40 @@ impl Backend for LoopImage {
     }
 
     fn grow(&self, folder: &Path, bytes: u64) -> Result<()> {
-        let image = self.open(folder)?;
-        image
-            .set_len(bytes)
-            .map_err(Error::file("set the length of", folder.join(IMAGE)))?;
-        let data = folder.join(DATA);
+        let (image, path) = (self.open(folder)?, folder.join(IMAGE));
+        let before = image
+            .metadata()
+            .map_err(Error::file("look at", &path))?
+            .len();
+        let set = |bytes| {
+            image
+                .set_len(bytes)
+                .map_err(Error::file("set the length of", &path))
+        };
+        set(bytes)?;
         let device = LoopDevice::find(&image)?;
-        if let Some(device) = &device {
-            device.grown()?;
-        }
-        match device.is_some() && is_mounted(&data)? {
-            true => Ok(grow::to_device(
-                beneath::folder(&data)?,
-                self.fs.name(),
-                bytes,
-            )?),
+        let grown = match &device {
             // At its next mount.
-            false => Ok(()),
+            None => Ok(()),
+            Some(device) => device.grown().and_then(|()| {
+                let top = beneath::folder(&folder.join(DATA))?;
+                grow::to_device(top, self.fs.name(), bytes)
+            }),
+        };
+        if let Err(refused) = grown {
+            set(before)?;
+            if let Some(device) = &device {
+                device.grown()?;
+            }
+            return match self.fs == ImageFs::Ext4 && refused.is_forbidden() {
+                true => Err(cannot(
+                    "loop",
+                    "with ext4 grows in use only where the plugin has CAP_SYS_RESOURCE: stop its containers first",
+                )),
+                false => Err(refused.into()),
+            };
         }
+        Ok(())
     }
 
     fn usage(&self, folder: &Path) -> Result<Usage> {
@@ -242,4 +263,32 @@ impl Backend for LoopImage {
 /// The top folder of a mount that is nowhere, opened for what a mere place in it does not allow.
 fn top(mounted: &Detached) -> Result<std::os::fd::OwnedFd> {
     Ok(beneath::folder_in(mounted.root(), Path::new("."))?)
+}
+
+/// Lets an ext4 that nobody has mounted fill its image: while it is mounted that needs CAP_SYS_RESOURCE, which not
+/// everybody has (fs/ext4/resize.c, ext4_resize_begin).
+fn grow_offline(image: &File, path: &Path) -> Result<()> {
+    let length = image
+        .metadata()
+        .map_err(Error::file("look at", path))?
+        .len();
+    let size = ext4_size(image).map_err(Error::file("read the superblock of", path))?;
+    // A file system ends with a whole block.
+    if size + 65_536 > length {
+        return Ok(());
+    }
+    let path = path.to_string_lossy();
+    program::run_with("e2fsck", &["-f", "-p", &path], &[0, 1])?;
+    program::run("resize2fs", &["-f", &path])
+}
+
+/// Bytes of an ext4 by its superblock (Documentation/filesystems/ext4/super.rst).
+fn ext4_size(image: &File) -> std::io::Result<u64> {
+    let word = |offset: u64| {
+        let mut bytes = [0; 4];
+        image.read_exact_at(&mut bytes, 1024 + offset)?;
+        Ok::<u64, std::io::Error>(u32::from_le_bytes(bytes).into())
+    };
+    let blocks = word(0x150)? << 32 | word(0x4)?;
+    Ok(blocks.saturating_mul(1024 << word(0x18)?.min(6)))
 }

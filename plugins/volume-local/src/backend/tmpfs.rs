@@ -44,7 +44,10 @@ impl Backend for Tmpfs {
             read_only: false,
         };
         let mounted = filesystem.mount()?;
-        super::give(mounted.root(), &self.owner)?;
+        super::give(
+            beneath::folder_in(mounted.root(), Path::new("."))?,
+            &self.owner,
+        )?;
         mounted.attach(beneath::folder(&data)?)?;
         match self.read_only {
             true => Ok(mount::make_read_only(&data)?),

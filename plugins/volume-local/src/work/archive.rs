@@ -418,10 +418,12 @@ fn attributes_of(header: &Header, kind: FileType, time: Option<(i64, u64)>) -> i
     let (at, fraction) = time.unwrap_or((header.mtime()?.try_into().unwrap_or(0), 0));
     (about.st_mtime, about.st_mtime_nsec) = (at, fraction);
     (about.st_atime, about.st_atime_nsec) = (at, fraction);
-    let (major, minor) = (
-        header.device_major()?.unwrap_or(0),
-        header.device_minor()?.unwrap_or(0),
-    );
+    let is_device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
+    let (major, minor) = match is_device {
+        true => (header.device_major()?, header.device_minor()?),
+        false => (None, None),
+    };
+    let (major, minor) = (major.unwrap_or(0), minor.unwrap_or(0));
     about.st_rdev = rustix::fs::makedev(major, minor);
     Ok(about)
 }

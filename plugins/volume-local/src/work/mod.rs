@@ -102,6 +102,7 @@ struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: BufReader<ChildStdout>,
+    last: Progress,
     doing: String,
 }
 
@@ -133,6 +134,7 @@ impl Worker {
             child,
             stdin: Some(stdin),
             lines,
+            last: Progress::default(),
             doing,
         })
     }
@@ -154,7 +156,10 @@ impl Worker {
             let read = self.lines.read_line(&mut line);
             read.map_err(|e| Error::Work(format!("{}: {e}", self.doing)))?;
             match serde_json::from_str(&line) {
-                Ok(Event::Progress(progress)) => told(progress)?,
+                Ok(Event::Progress(progress)) => {
+                    self.last = progress;
+                    told(progress)?;
+                }
                 Ok(Event::Done(value)) => return Ok(value),
                 Ok(Event::Failed(why)) => return Err(Error::Work(why)),
                 Err(_) => {
@@ -182,7 +187,7 @@ impl Worker {
             let mut waited = [PollFd::new(self.lines.get_ref().as_fd(), PollFlags::POLLIN)];
             match poll(&mut waited, wait) {
                 Ok(0) if deadline.is_some() => return Ok(false),
-                Ok(0) => told(Progress::default())?,
+                Ok(0) => told(self.last)?,
                 Ok(_) => return Ok(true),
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => {

@@ -26,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("wharfline-host-local", BELOW_PLUGINS),
     ("wharfline-portmap", BELOW_PLUGINS),
     ("wharfline-loopback", BELOW_PLUGINS),
+    ("wharfline-volume-local", BELOW_PLUGINS),
     // The runtime reaches plugins by exec only; it links no driver.
     (
         "wharf",

@@ -24,3 +24,4 @@ mod macvlan;
 mod ptp;
 mod replay;
 mod traffic;
+mod volume;
