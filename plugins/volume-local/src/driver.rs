@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use wharfline_docker::{Gauge, Refusal, VolumeDriver, Work};
@@ -124,13 +124,10 @@ impl Volumes {
         if !volume.held().has_unconfirmed() || users::has_any(&about.folder)? {
             return Ok(());
         }
-        let free = {
-            let mut held = volume.held();
-            held.drop_unconfirmed();
-            held.is_free()
-        };
-        if free {
-            about.backend(self.0.root.path()).unmount(&about.folder)?;
+        volume.held().drop_doubted(Instant::now());
+        if volume.held().is_free() {
+            let backend = about.backend(self.0.root.path());
+            backend.unmount(&about.folder)?;
         }
         self.0.register.note(&about.name, &volume.held())
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use wharfline_spec::VolumeName;
@@ -40,10 +41,13 @@ pub(crate) struct Held {
 #[derive(Debug, Clone, Copy)]
 struct Holder {
     count: u32,
-    /// Whether we have heard of him since we, or dockerd, were last started. Of others nobody knows how often they
-    /// mounted it: it counts as once.
-    confirmed: bool,
+    /// Since when we are not sure of him: not heard of since we, or dockerd, were last started. Nobody knows how often
+    /// he mounted it then: it counts as once.
+    doubted: Option<Instant>,
 }
+
+/// So long somebody may have been told where his volume is, without having it mounted yet.
+const GRACE: Duration = Duration::from_secs(30);
 
 impl Register {
     /// Of the root at `root`.
@@ -123,7 +127,7 @@ impl Held {
                 id,
                 Holder {
                     count,
-                    confirmed: false,
+                    doubted: Some(Instant::now()),
                 },
             )
         });
@@ -139,12 +143,12 @@ impl Held {
 
     /// Whether anybody has it of whom we are sure.
     pub(crate) fn is_confirmed(&self) -> bool {
-        self.holders.values().any(|holder| holder.confirmed)
+        self.holders.values().any(|holder| holder.doubted.is_none())
     }
 
     /// Whether there is anybody of whom we are not.
     pub(crate) fn has_unconfirmed(&self) -> bool {
-        self.holders.values().any(|holder| !holder.confirmed)
+        self.holders.values().any(|holder| holder.doubted.is_some())
     }
 
     /// Whether somebody else than `id` has it.
@@ -159,17 +163,16 @@ impl Held {
 
     /// One mount more. Of whom we were not sure, this is the first.
     pub(crate) fn add(&mut self, id: &str) {
-        let holder = self.holders.entry(id.to_owned());
-        let holder = holder.or_insert(Holder {
+        let holder = self.holders.entry(id.to_owned()).or_insert(Holder {
             count: 0,
-            confirmed: false,
+            doubted: None,
         });
-        holder.count = if holder.confirmed {
+        holder.count = if holder.doubted.is_none() {
             holder.count + 1
         } else {
             1
         };
-        holder.confirmed = true;
+        holder.doubted = None;
     }
 
     /// One mount less; false where he has none. Of whom we were not sure, this was the last.
@@ -177,7 +180,7 @@ impl Held {
         let Some(holder) = self.holders.get_mut(id) else {
             return false;
         };
-        match holder.confirmed && holder.count > 1 {
+        match holder.doubted.is_none() && holder.count > 1 {
             true => holder.count -= 1,
             false => drop(self.holders.remove(id)),
         }
@@ -186,14 +189,17 @@ impl Held {
 
     /// dockerd was started anew: of its containers it will tell again, or never.
     pub(crate) fn doubt(&mut self) {
-        self.holders
-            .values_mut()
-            .for_each(|holder| holder.confirmed = false);
+        let now = Instant::now();
+        for holder in self.holders.values_mut() {
+            holder.doubted.get_or_insert(now);
+        }
     }
 
-    /// Those of whom we are not sure have gone.
-    pub(crate) fn drop_unconfirmed(&mut self) {
-        self.holders.retain(|_, holder| holder.confirmed);
+    /// Those of whom we have not been sure for a while have gone, because nobody has the volume mounted.
+    pub(crate) fn drop_doubted(&mut self, now: Instant) {
+        let stays = |since: Instant| now.saturating_duration_since(since) < GRACE;
+        self.holders
+            .retain(|_, holder| holder.doubted.is_none_or(stays));
     }
 }
 
@@ -223,7 +229,10 @@ mod tests {
         held.doubt();
         assert!(!held.is_confirmed() && held.has_unconfirmed());
         held.add("a");
-        held.drop_unconfirmed();
+        // He may be about to mount it.
+        held.drop_doubted(Instant::now());
+        assert_eq!(held.ids(), ["a", "gone"]);
+        held.drop_doubted(Instant::now() + GRACE);
         assert_eq!(held.ids(), ["a"]);
         assert!(held.take("a") && held.is_free());
     }

@@ -16,6 +16,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,7 @@ const FOLDER_MODE: u32 = 0o711;
 pub(crate) struct Root {
     path: PathBuf,
     next: AtomicU64,
+    left: Mutex<Vec<PathBuf>>,
     _lock: File,
 }
 
@@ -55,13 +57,16 @@ impl Root {
             let part = path.join(part);
             make_all(&part).map_err(Error::file("make", part))?;
         }
-        let at = path.join("lock");
-        let lock = File::create(&at).map_err(Error::file("open", &at))?;
-        if lock.try_lock().is_err() {
-            let told = "another server has this root".to_owned();
-            let cause = io::Error::new(io::ErrorKind::WouldBlock, told);
-            return Err(Error::file("lock", at)(cause));
-        }
+        let lock = lock(&path.join("lock"))?;
+        // Whatever is there now is nobody's; what comes later is being made.
+        let left = |part: &str| {
+            fs::read_dir(path.join(part))
+                .into_iter()
+                .flatten()
+                .flatten()
+        };
+        let left = left("staging").chain(left("trash"));
+        let left = Mutex::new(left.map(|entry| entry.path()).collect());
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -69,6 +74,7 @@ impl Root {
         Ok(Self {
             path,
             next,
+            left,
             _lock: lock,
         })
     }
@@ -109,15 +115,8 @@ impl Root {
 
     /// Deletes all that an earlier life left half made or half deleted.
     pub(crate) fn clear(&self) -> Vec<Error> {
-        let left = |part: &str| {
-            fs::read_dir(self.path.join(part))
-                .into_iter()
-                .flatten()
-                .flatten()
-        };
-        let left = left("staging").chain(left("trash"));
-        left.filter_map(|entry| delete(&entry.path()).err())
-            .collect()
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(|e| e.into_inner()));
+        left.iter().filter_map(|path| delete(path).err()).collect()
     }
 
     fn unique(&self) -> String {
@@ -155,6 +154,20 @@ impl Drop for Staged<'_> {
             tracing::warn!("{e}");
         }
     }
+}
+
+/// Opened for reading alone: a root that nobody may write any more is still locked, and can be made read-only.
+fn lock(path: &Path) -> Result<File> {
+    if !path.exists() {
+        File::create(path).map_err(Error::file("make", path))?;
+    }
+    let lock = File::open(path).map_err(Error::file("open", path))?;
+    if lock.try_lock().is_err() {
+        let told = "another server has this root".to_owned();
+        let cause = io::Error::new(io::ErrorKind::WouldBlock, told);
+        return Err(Error::file("lock", path)(cause));
+    }
+    Ok(lock)
 }
 
 /// The names of volumes or snapshots in a folder; one that is not there has none.

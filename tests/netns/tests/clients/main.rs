@@ -9,5 +9,6 @@ mod docker_host;
 mod docker_managed;
 mod docker_networks;
 mod docker_options;
+mod docker_volumes;
 mod machine;
 mod podman;

@@ -35,6 +35,14 @@ impl Host {
         Host { lab, server }
     }
 
+    /// Kills the server; its end is waited for.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+        wait_for("the server to end", Duration::from_secs(10), || {
+            self.server.ended().map(drop).ok_or("it runs".to_owned())
+        });
+    }
+
     pub(crate) fn restart(&mut self) {
         self.server = Server::start_with(&self.lab, "volume-local", &["--root", ROOT]);
     }
@@ -372,7 +380,7 @@ fn a_killed_server_knows_who_holds_what_and_what_is_mounted() {
     host.mount("image", "two");
     host.mount("idle", "one");
     fs::write(place.join("f"), "x").expect("written");
-    host.server.kill();
+    host.kill();
     host.restart();
     assert_eq!(
         fs::read_to_string(place.join("f")).expect("still mounted"),
@@ -417,7 +425,7 @@ fn a_volume_that_a_process_still_has_is_not_removed() {
     wait_for("the container", Duration::from_secs(5), || {
         ready.exists().then_some(()).ok_or("not there".to_owned())
     });
-    host.server.kill();
+    host.kill();
     host.lab.exec(&["rm", "-rf", "/run/wharfline"]);
     host.restart();
     for operation in ["/VolumeDriver.Remove", "/Wharfline.Volume.Rename"] {
