@@ -15,7 +15,7 @@ use crate::driver::Volumes;
 use crate::options::KEYS;
 
 /// Where volumes are unless said.
-pub(crate) const DEFAULT_ROOT: &str = "/var/lib/wharfline/volumes";
+pub(crate) const DEFAULT_ROOT: &str = "/var/lib/wharfline/volume-local";
 
 const EXAMPLES: &str = "\
 Examples:

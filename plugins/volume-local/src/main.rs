@@ -42,7 +42,7 @@ fn serve() -> ExitCode {
         plugin: "wharf-volume",
         options: &[(
             ROOT,
-            "PATH       where volumes are; /var/lib/wharfline/volumes unless said",
+            "PATH       where volumes are; /var/lib/wharfline/volume-local unless said",
         )],
     };
     wharfline_docker::main(program, open)

@@ -10,7 +10,7 @@ use crate::docker_crash::OPTIONS;
 use crate::docker_host::DockerHost;
 use crate::machine::IMAGE;
 
-const ROOT: &str = "/var/lib/wharfline/volumes";
+const ROOT: &str = "/var/lib/wharfline/volume-local";
 const DRIVER: &str = "wharf-volume";
 
 /// A Docker host with our volume driver.

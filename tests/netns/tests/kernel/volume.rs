@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use wharfline_netns_tests::docker::Server;
 use wharfline_testkit::{Lab, wait_for};
 
-const ROOT: &str = "/var/lib/wharfline/volumes";
+const ROOT: &str = "/var/lib/wharfline/volume-local";
 
 /// A lab with a server on a root.
 pub(crate) struct Host {
