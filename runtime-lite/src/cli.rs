@@ -108,8 +108,7 @@ pub(crate) enum Command {
     /// Start the containers that a reboot or a crash ended, by their restart policies.
     Restore,
     /// Make, show and remove volumes.
-    #[command(subcommand)]
-    Volume(Volume),
+    Volume(Volumes),
     /// Make, show, test and remove networks.
     #[command(subcommand, visible_alias = "net")]
     Network(Network),
@@ -142,6 +141,24 @@ pub(crate) struct Json {
 }
 
 /// `wharf volume`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+    Snapshots and what follows them, volumes have that the driver wharf-volume keeps (`volume-local serve`). wharf finds its\n\
+    socket as Docker does; --socket names another, and then create, ls, inspect and rm are that driver's, too.\n\n\
+    Examples:\n  \
+    wharf volume create -d wharf-volume -o size=10G data\n  \
+    wharf volume snapshot data before-upgrade\n  \
+    wharf volume rollback data before-upgrade\n  \
+    wharf volume ls -d wharf-volume")]
+pub(crate) struct Volumes {
+    /// The driver's socket [default: that of the volume's driver, else of wharf-volume].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) word: Volume,
+}
+
+/// What is done to volumes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Volume {
     /// Make a volume.
@@ -178,6 +195,75 @@ pub(crate) enum Volume {
     Rm {
         #[arg(required = true)]
         volumes: Vec<String>,
+    },
+    #[command(flatten)]
+    Operation(VolumeOperation),
+}
+
+/// What the driver wharf-volume does beyond Docker's protocol.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeOperation {
+    /// Remove volumes of the driver that nobody uses.
+    Prune {
+        /// label=KEY[=VALUE], label!=KEY, backend=NAME, name=PREFIX, until=AGE (24h, 7d); all of them must hold.
+        #[arg(long, value_name = "KEY=VALUE")]
+        filter: Vec<String>,
+        /// Only say which.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Give a volume that nobody uses another name.
+    Rename { volume: String, new: String },
+    /// Let more go into a volume, also while it is used; it never shrinks.
+    Resize {
+        volume: String,
+        /// 20G, 512MiB.
+        size: String,
+    },
+    /// Keep what a volume has now under a name.
+    Snapshot {
+        volume: String,
+        name: String,
+        /// Copy files one by one while somebody writes them, where there is no other way.
+        #[arg(long)]
+        live: bool,
+    },
+    /// List a volume's snapshots.
+    Snapshots {
+        volume: String,
+        #[command(flatten)]
+        output: Json,
+    },
+    /// Remove a snapshot.
+    RmSnapshot { volume: String, name: String },
+    /// Have a volume again as a snapshot has it; what was written since is lost.
+    Rollback { volume: String, name: String },
+    /// Make a volume of what another has now, or of a snapshot (VOLUME@SNAPSHOT).
+    Clone {
+        volume: String,
+        new: String,
+        /// Copy files one by one while somebody writes them, where there is no other way.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Write a volume's files as a tar archive.
+    Export {
+        volume: String,
+        /// Where to; - is standard output.
+        #[arg(short, long, default_value = "-", value_name = "FILE")]
+        output: String,
+        /// Also while somebody writes them.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Make a volume of a tar archive.
+    Import {
+        /// - is standard input.
+        file: String,
+        new: String,
+        /// What the driver is told; can be repeated.
+        #[arg(short, long, value_name = "KEY=VALUE")]
+        opt: Vec<String>,
     },
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod command;
 mod driver;
 mod held;
+mod operations;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -6,12 +6,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use wharfline_spec::docker::{self, Failure};
 
+use crate::lines::{Answer, Room};
 use crate::log::{self, Subject};
 use crate::metrics::Metrics;
 use crate::protocol::{Protocol, activate};
@@ -28,19 +29,28 @@ pub(crate) struct Service {
     pub(crate) protocol: Arc<dyn Protocol>,
     /// What came of them.
     pub(crate) metrics: Metrics,
+    /// Where those run that take long.
+    pub(crate) works: Room,
 }
 
 /// Answers `request`; every failure is an answer too.
 pub(crate) async fn exchange(
     service: Arc<Service>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Answer>, Infallible> {
     let begun = Instant::now();
     let path = request.uri().path().to_owned();
     let mut subject = Subject::default();
     let outcome = match receive(request).await {
         Ok(body) => {
             subject = Subject::of(&body);
+            if let Some(work) = service.protocol.work(&path) {
+                let answer = service.works.start(work, body).await;
+                let outcome = answer.as_ref().map(|_| Vec::new()).map_err(Refusal::clone);
+                service.metrics.count(&path, &outcome, begun.elapsed());
+                log::call(&path, &subject, &outcome, (begun.elapsed(), 0));
+                return Ok(respond_to_work(answer));
+            }
             perform(service.protocol.clone(), &path, body).await
         }
         Err(refusal) => (Err(refusal), 0),
@@ -97,7 +107,19 @@ async fn perform(
     }
 }
 
-fn respond(outcome: Result<Vec<u8>, Refusal>) -> Response<Full<Bytes>> {
+fn respond_to_work(answer: Result<Answer, Refusal>) -> Response<Answer> {
+    match answer {
+        Ok(lines) => {
+            let mut response = Response::new(lines);
+            let kind = HeaderValue::from_static(docker::volume::EVENTS);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        Err(refusal) => respond(Err(refusal)),
+    }
+}
+
+fn respond(outcome: Result<Vec<u8>, Refusal>) -> Response<Answer> {
     let (status, body) = match outcome {
         Ok(body) => (StatusCode::OK, body),
         Err(refusal) => {
@@ -105,7 +127,7 @@ fn respond(outcome: Result<Vec<u8>, Refusal>) -> Response<Full<Bytes>> {
             (refusal.status(), failure.unwrap_or_default())
         }
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Answer::Whole(Some(Bytes::from(body))));
     *response.status_mut() = status;
     let json = HeaderValue::from_static(docker::CONTENT_TYPE);
     response.headers_mut().insert(CONTENT_TYPE, json);

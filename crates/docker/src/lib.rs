@@ -1,5 +1,5 @@
 //! Docker's plugin protocol, served over a unix socket: HTTP in, calls of a driver out.
-//! `bridge serve` and `host-local serve` hand their drivers to [`serve`]; dockerd is the client.
+//! `bridge serve`, `host-local serve` and `volume-local serve` hand their drivers to [`serve`]; dockerd is the client.
 //! It must never know what a call does, nor run one on the thread that serves the sockets.
 //!
 //! ```text
@@ -9,16 +9,18 @@
 //! exchange      one request: a bounded body, the call on a thread of its own, one line of log
 //! metrics       what is counted of the calls, and what a driver measures of itself, in Prometheus' text format
 //! scrape        the socket that Prometheus reads them from
+//! lines         an answer that comes line by line, while long work goes on
 //! spare         when no descriptor is left for a client
 //! host          networks of a Docker host and their endpoints, whatever they are made of
 //! options       what users give for a network, read and refused by name
-//! protocol      what a path means: `network` and `ipam`, each a trait that a plugin implements
+//! protocol      what a path means: `network`, `ipam` and `volume`, each a trait that a plugin implements
 //! ```
 
 pub mod arguments;
 mod exchange;
 pub mod host;
 mod ipam;
+mod lines;
 mod listener;
 mod log;
 mod metrics;
@@ -29,6 +31,7 @@ mod refusal;
 mod scrape;
 mod server;
 mod spare;
+mod volume;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -38,8 +41,9 @@ pub use arguments::{Arguments, Asked, Program};
 pub use ipam::{IpamDriver, IpamProtocol};
 pub use metrics::Gauge;
 pub use network::{NetworkDriver, NetworkProtocol};
-pub use protocol::Protocol;
+pub use protocol::{Gone, Protocol, Work};
 pub use refusal::Refusal;
+pub use volume::{VolumeDriver, VolumeProtocol};
 
 /// Why a server could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -32,6 +32,11 @@ pub(crate) struct Subject {
     #[serde(rename = "Pool")]
     subnet: Option<String>,
     address: Option<String>,
+    /// Of a volume; ours spell it small.
+    #[serde(alias = "name")]
+    name: Option<String>,
+    #[serde(rename = "ID")]
+    user: Option<String>,
 }
 
 impl Subject {
@@ -58,11 +63,13 @@ pub(crate) fn call(
         ("pool", &subject.pool),
         ("subnet", &subject.subnet),
         ("address", &subject.address),
+        ("volume", &subject.name),
+        ("user", &subject.user),
     ] {
         let Some(value) = value.as_deref().filter(|value| !value.is_empty()) else {
             continue;
         };
-        let is_id = matches!(key, "network" | "endpoint");
+        let is_id = matches!(key, "network" | "endpoint" | "user");
         let shown: String = value
             .chars()
             .take(if is_id { SHORT } else { 200 })

@@ -27,7 +27,29 @@ pub trait Protocol: Send + Sync {
     /// # Errors
     /// [`Refusal`]: an unknown path, a body that cannot be read, or what the driver said.
     fn call(&self, path: &str, body: &[u8]) -> Result<Vec<u8>, Refusal>;
+
+    /// The work behind `path`, where it takes so long that its answer comes line by line. It runs on a thread of its own;
+    /// none for a path that [`Protocol::call`] answers.
+    fn work(&self, _path: &str) -> Option<Work> {
+        None
+    }
+
+    /// How many calls may run at once. More only wait for the kernel's locks, unless calls wait for something else.
+    fn calls_at_once(&self) -> usize {
+        16
+    }
 }
+
+/// Work that tells of its progress: the body it was asked with, and where its lines go. What it returns goes out as the
+/// last line; a refusal before the first line is an answer with a status of its own.
+pub type Work = Box<
+    dyn FnOnce(&[u8], &mut dyn FnMut(Vec<u8>) -> Result<(), Gone>) -> Result<Vec<u8>, Refusal>
+        + Send,
+>;
+
+/// Nobody waits for the answer any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
 
 /// The answer to `/Plugin.Activate`.
 pub(crate) fn activate(protocol: &dyn Protocol) -> Result<Vec<u8>, Refusal> {

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::arguments::Arguments;
 use crate::exchange::{Service, exchange};
+use crate::lines::Room;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::protocol::Protocol;
@@ -25,8 +26,6 @@ use crate::scrape::Scrape;
 use crate::spare::Spare;
 use crate::{ServeError, log};
 
-/// Threads that calls run on: the kernel's waits overlap, and more would only wait for its locks.
-const CALLS_AT_ONCE: usize = 16;
 /// How long a thread without a call lives on.
 const IDLE_THREAD: Duration = Duration::from_secs(10);
 /// How long a client may take for the head of its request. dockerd sends it at once.
@@ -42,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> Result<
     let failed = |what| move |cause| ServeError::Io { what, cause };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(CALLS_AT_ONCE)
+        .max_blocking_threads(protocol.calls_at_once())
         .thread_keep_alive(IDLE_THREAD)
         .build()
         .map_err(failed("start the event loop"))?;
@@ -55,7 +54,11 @@ pub(crate) fn run(arguments: &Arguments, protocol: Arc<dyn Protocol>) -> Result<
             .map_err(failed("make the socket nonblocking"))?;
         let socket = UnixListener::from_std(socket).map_err(failed("watch the socket"))?;
         let metrics = Metrics::new().map_err(|cause| ServeError::Metrics { cause })?;
-        let service = Arc::new(Service { protocol, metrics });
+        let service = Arc::new(Service {
+            protocol,
+            metrics,
+            works: Room::new(),
+        });
         let _scrape = match arguments.metrics() {
             Some(at) => Some(Scrape::begin(at, service.clone())?),
             None => None,

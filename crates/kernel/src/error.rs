@@ -60,6 +60,16 @@ impl KernelError {
         )
     }
 
+    /// Whether a capability is missing.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.errno, Errno::EPERM | Errno::EACCES)
+    }
+
+    /// Whether something is still in what was to be deleted.
+    pub fn is_not_empty(&self) -> bool {
+        self.errno == Errno::ENOTEMPTY
+    }
+
     /// Whether the object was there before: success for an *ensure*.
     pub fn is_present(&self) -> bool {
         self.errno == Errno::EEXIST

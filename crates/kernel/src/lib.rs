@@ -1,4 +1,4 @@
-//! The only crate that enters a network namespace, opens netlink, writes a sysctl or changes nftables.
+//! The only crate that enters a network namespace, opens netlink, writes a sysctl, changes nftables, or mounts a volume.
 //! `core` performs its operations through it; plugins observe through it.
 //! It must never decide anything, and never hold policy: it says what it tried and what the kernel answered.
 
@@ -8,6 +8,7 @@ pub mod bridge_port;
 pub mod child;
 pub mod duplicate_detection;
 pub mod error;
+pub mod fs;
 pub mod hash;
 pub mod inherited;
 pub mod legacy_filter;

@@ -8,4 +8,4 @@ pub mod fields;
 pub mod names;
 
 pub use fields::{BadField, Fields};
-pub use names::{BadName, ContainerId, IfName, NetworkName, VlanId, Vni};
+pub use names::{BadName, ContainerId, IfName, NetworkName, VlanId, Vni, VolumeName};

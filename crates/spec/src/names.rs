@@ -103,6 +103,33 @@ checked_name! {
     NetworkName, "network name", cni_name_rule
 }
 
+checked_name! {
+    /// Name of a volume, or of a snapshot of one: 2 to 255 bytes.
+    ///
+    /// Rule: Docker's for local volumes (moby daemon/names): a letter or digit, then letters, digits, `_`, `.` and `-`;
+    /// and NAME_MAX, because it is a folder's name.
+    VolumeName, "volume name", volume_name_rule
+}
+
+/// Longest name of a file (`NAME_MAX`, include/uapi/linux/limits.h).
+const NAME_MAX: usize = 255;
+
+fn volume_name_rule(name: &str) -> Result<(), &'static str> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    match name.as_bytes() {
+        [] => Err("must not be empty"),
+        [_] => Err("must have at least two characters"),
+        bytes if bytes.len() > NAME_MAX => Err("must not be longer than 255 bytes"),
+        [first, ..] if !first.is_ascii_alphanumeric() => {
+            Err("must begin with a letter or digit of ASCII")
+        }
+        bytes if !bytes.iter().all(|b| legal(*b)) => {
+            Err("must consist of letters and digits of ASCII, '_', '.' and '-'")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Bytes of an interface name: `IFNAMSIZ` less the closing NUL.
 const IF_NAME_MAX: usize = 15;
 

@@ -35,6 +35,15 @@ impl Bar {
         }
     }
 
+    /// How far what goes on is, where somebody else counts.
+    pub(crate) fn stand(&mut self, what: &str, done: u64, whole: u64) {
+        if what != self.what {
+            what.clone_into(&mut self.what);
+        }
+        (self.done, self.whole) = (done, whole);
+        self.draw();
+    }
+
     /// Takes the bar off the line.
     pub(crate) fn clear(&mut self) {
         if self.drawn.take().is_some() {

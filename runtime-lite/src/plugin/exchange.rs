@@ -78,12 +78,97 @@ pub(crate) fn post(
     body: &str,
     deadline: Instant,
 ) -> Result<Value, Refusal> {
-    let request = format!(
+    exchange(address, &request_of(method, body), deadline)
+}
+
+fn request_of(method: &str, body: &str) -> String {
+    format!(
         "POST /{method} HTTP/1.1\r\nHost: plugin.moby.localhost\r\nUser-Agent: wharf\r\nAccept: {MEDIA}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
-    );
-    exchange(address, &request, deadline)
+    )
+}
+
+/// Posts `body` to `/METHOD`, whose answer comes line by line; `heard` gets each. No line may take longer than `patience`.
+pub(crate) fn post_for_lines(
+    address: &Address,
+    method: &str,
+    body: &str,
+    patience: Duration,
+    heard: &mut dyn FnMut(&str),
+) -> Result<(), Refusal> {
+    let mut stream = open(address, Instant::now() + patience)?;
+    stream.bound(patience)?;
+    stream.write_all(request_of(method, body).as_bytes())?;
+    let mut answer = Vec::new();
+    let mut piece = [0; 8192];
+    // A refusal is a whole answer; what is done begins with its first line.
+    let length = loop {
+        let count = stream.read(&mut piece)?;
+        answer.extend_from_slice(piece.get(..count).unwrap_or_default());
+        match begun(&answer)? {
+            Some((200..=299, length)) => break length,
+            Some(_) | None if count > 0 && answer.len() <= LONGEST => {
+                if let Some(found) = parse(&answer, false)? {
+                    return found.map(drop);
+                }
+            }
+            _ => return Err(Refusal::Broken("the answer was cut off".to_owned())),
+        }
+    };
+    let mut rest = answer.split_off(length);
+    let mut text = Vec::new();
+    loop {
+        let ended = unchunk(&mut rest, &mut text)?;
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            heard(String::from_utf8_lossy(&line).trim_end());
+        }
+        if ended {
+            return Ok(());
+        }
+        let count = stream.read(&mut piece)?;
+        if count == 0 {
+            return Err(Refusal::Broken("the answer was cut off".to_owned()));
+        }
+        rest.extend_from_slice(piece.get(..count).unwrap_or_default());
+    }
+}
+
+/// The status of an answer and the length of its head, once that has come.
+fn begun(bytes: &[u8]) -> Result<Option<(u16, usize)>, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut head = httparse::Response::new(&mut headers);
+    match head.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => Ok(Some((head.code.unwrap_or(0), length))),
+        Ok(httparse::Status::Partial) => Ok(None),
+        Err(cause) => Err(Refusal::Broken(format!("its answer is no HTTP: {cause}"))),
+    }
+}
+
+/// Moves the chunks that are whole from `rest` to `text`; whether that was the last one.
+fn unchunk(rest: &mut Vec<u8>, text: &mut Vec<u8>) -> Result<bool, Refusal> {
+    loop {
+        let broken = || Refusal::Broken("its answer is no HTTP: its chunks".to_owned());
+        let httparse::Status::Complete((start, size)) =
+            httparse::parse_chunk_size(rest).map_err(|_| broken())?
+        else {
+            return Ok(false);
+        };
+        if size == 0 {
+            return Ok(true);
+        }
+        let end = usize::try_from(size)
+            .ok()
+            .and_then(|size| start.checked_add(size));
+        let end = end.filter(|end| *end <= LONGEST).ok_or_else(broken)?;
+        // Each ends with a line's end.
+        if rest.len() < end + 2 {
+            return Ok(false);
+        }
+        text.extend_from_slice(rest.get(start..end).unwrap_or_default());
+        rest.drain(..end + 2);
+    }
 }
 
 /// The document at `path`.

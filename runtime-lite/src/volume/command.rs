@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::driver::Driver;
+use super::operations;
 use super::{LOCAL, all, checked_name, chosen_driver, driver_of, make_by, path, remove};
 use crate::container::{self, Container, MountKind, VolumeDriver};
 use crate::error::{Error, Result};
@@ -15,8 +16,11 @@ use crate::output::{self, Table};
 use crate::{cli, format};
 
 /// Does what was asked.
-pub(crate) fn run(home: &Home, command: cli::Volume) -> Result<()> {
-    match command {
+pub(crate) fn run(home: &Home, command: cli::Volumes) -> Result<()> {
+    if let Some(socket) = &command.socket {
+        return operations::by_socket(home, socket, command.word);
+    }
+    match command.word {
         cli::Volume::Create { name, driver, opt } => create(home, name, driver, &opt),
         cli::Volume::Ls {
             driver: None,
@@ -28,6 +32,7 @@ pub(crate) fn run(home: &Home, command: cli::Volume) -> Result<()> {
         } => ls_of(home, &driver, output.json),
         cli::Volume::Inspect { volumes, format } => inspect(home, &volumes, format.as_deref()),
         cli::Volume::Rm { volumes } => rm(home, &volumes),
+        cli::Volume::Operation(operation) => operations::by_driver(home, operation),
     }
 }
 
@@ -97,6 +102,9 @@ fn ls(home: &Home, as_json: bool) -> Result<()> {
 
 /// What a driver has, also for others than wharf.
 fn ls_of(home: &Home, driver: &str, as_json: bool) -> Result<()> {
+    if operations::ls(home, driver, as_json)? {
+        return Ok(());
+    }
     let names = Driver::find(home, driver)?.list()?;
     if as_json {
         let documents = names
@@ -170,7 +178,7 @@ fn rm(home: &Home, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn users(home: &Home, volume: &str) -> Result<Vec<String>> {
+pub(super) fn users(home: &Home, volume: &str) -> Result<Vec<String>> {
     let mounts = |about: &Container| {
         let mut all = about.wish.mounts.iter();
         all.any(|mount| matches!(&mount.kind, MountKind::Volume { name, .. } if name == volume))

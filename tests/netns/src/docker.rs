@@ -104,8 +104,25 @@ impl Server {
         answer.unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
+    /// Makes one call whose answer comes line by line: all of its lines, or the body of a refusal.
+    #[track_caller]
+    pub fn post_text(&self, path: &str, body: &str) -> String {
+        let (_, text) = self
+            .exchange(path, body)
+            .unwrap_or_else(|e| panic!("{path}: {e}"));
+        // Chunks (RFC 9112, 7.1): a line of their own says the length of each, and none of ours is JSON.
+        let lines = text.lines().filter(|line| line.starts_with('{'));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// The same of a server that may die meanwhile.
     pub fn try_post(&self, path: &str, body: &str) -> std::io::Result<Answer> {
+        let (status, body) = self.exchange(path, body)?;
+        let body = serde_json::from_str(&body)?;
+        Ok(Answer { status, body })
+    }
+
+    fn exchange(&self, path: &str, body: &str) -> std::io::Result<(u16, String)> {
         let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
         let mut stream = UnixStream::connect(&self.socket)?;
         let length = body.len();
@@ -115,10 +132,7 @@ impl Server {
         stream.read_to_string(&mut text)?;
         let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-        Ok(Answer {
-            status: status.ok_or_else(broken)?,
-            body: serde_json::from_str(body)?,
-        })
+        Ok((status.ok_or_else(broken)?, body.to_owned()))
     }
 
     /// Sends SIGKILL.

@@ -6,6 +6,7 @@ pub mod ipam;
 pub mod kept;
 pub mod network;
 mod ports;
+pub mod volume;
 
 pub use ports::{ExposedPort, PortBinding};
 

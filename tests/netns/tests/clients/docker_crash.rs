@@ -22,7 +22,7 @@ use crate::machine::{IMAGE, Machine, fetches};
 
 /// Its own daemon, so that containers outlive a dockerd, as on hosts with systemd.
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
-const OPTIONS: [&str; 2] = ["--containerd", CONTAINERD];
+pub(crate) const OPTIONS: [&str; 2] = ["--containerd", CONTAINERD];
 /// What runs all the time, with the port that it publishes.
 const LASTING: [(&str, u16); 2] = [("web", 8080), ("second", 8081)];
 /// The longest that a kill waits for its moment: some lives of a container.
@@ -55,7 +55,7 @@ impl Moments {
 }
 
 impl DockerHost {
-    fn start_containerd(&self) -> Process {
+    pub(crate) fn start_containerd(&self) -> Process {
         self.machine.write(
             "/run/containerd.toml",
             "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n",

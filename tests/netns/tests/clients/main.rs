@@ -10,5 +10,6 @@ mod docker_macvlan;
 mod docker_managed;
 mod docker_networks;
 mod docker_options;
+mod docker_volumes;
 mod machine;
 mod podman;

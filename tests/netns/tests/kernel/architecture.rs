@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Who may import whom, of this workspace's crates. What is not listed imports none of them.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("wharfline-kernel", &["wharfline-spec"]),
     ("wharfline-core", &["wharfline-spec", "wharfline-kernel"]),
     (
@@ -26,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("wharfline-host-local", BELOW_PLUGINS),
     ("wharfline-portmap", BELOW_PLUGINS),
     ("wharfline-loopback", BELOW_PLUGINS),
+    ("wharfline-volume-local", BELOW_PLUGINS),
     // The runtime reaches plugins by exec only; it links no driver.
     (
         "wharf",

@@ -25,3 +25,4 @@ mod macvlan;
 mod ptp;
 mod replay;
 mod traffic;
+mod volume;

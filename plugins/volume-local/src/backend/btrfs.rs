@@ -1,0 +1,75 @@
+//! A volume that is a subvolume of btrfs: a quota group limits it, snapshots and clones are instant.
+//! Chosen where the root is on btrfs.
+//! It must never enable quota groups before somebody asks for a size: they cost every writer of the file system.
+
+use std::path::Path;
+
+use wharfline_kernel::fs::{beneath, btrfs};
+use wharfline_spec::docker::volume::Usage;
+
+use super::directory::{give_owner, measure};
+use super::{Backend, Copy, DATA, cannot, show_read_only};
+use crate::error::Result;
+use crate::options::{Limits, Owner};
+use crate::work::Told;
+
+pub(super) struct Subvolume {
+    pub(super) limits: Limits,
+    pub(super) owner: Owner,
+    pub(super) read_only: bool,
+}
+
+impl Subvolume {
+    fn limit(&self, folder: &Path) -> Result<()> {
+        let Some(bytes) = self.limits.bytes else {
+            return Ok(());
+        };
+        let data = beneath::folder(&folder.join(DATA))?;
+        btrfs::enable_quota(&data)?;
+        Ok(btrfs::limit(&data, bytes)?)
+    }
+}
+
+impl Backend for Subvolume {
+    fn make(&self, folder: &Path) -> Result<()> {
+        btrfs::create(beneath::folder(folder)?, DATA)?;
+        self.limit(folder)?;
+        give_owner(folder, &self.owner)
+    }
+
+    fn mount(&self, folder: &Path) -> Result<()> {
+        show_read_only(folder, self.read_only)
+    }
+
+    fn duplicate(&self, from: &Path, to: &Path, copy: Copy, _: Told<'_>) -> Result<()> {
+        let source = beneath::folder(&from.join(DATA))?;
+        btrfs::snapshot(source, beneath::folder(to)?, DATA, copy == Copy::Snapshot)?;
+        match copy {
+            Copy::Snapshot => Ok(()),
+            Copy::Volume => self.limit(to),
+        }
+    }
+
+    fn copies_at_once(&self) -> bool {
+        true
+    }
+
+    fn grow(&self, folder: &Path, bytes: u64) -> Result<()> {
+        match self.limits.bytes {
+            None => Err(cannot("btrfs", "without a size has no limit to raise")),
+            Some(_) => Ok(btrfs::limit(beneath::folder(&folder.join(DATA))?, bytes)?),
+        }
+    }
+
+    fn usage(&self, folder: &Path) -> Result<Usage> {
+        let used = btrfs::used(beneath::folder(&folder.join(DATA))?)?;
+        match (used, self.limits.bytes) {
+            (Some(used), Some(limit)) => Ok(Usage {
+                used_bytes: Some(used),
+                free_bytes: Some(limit.saturating_sub(used)),
+                ..Usage::default()
+            }),
+            _ => measure(&folder.join(DATA)),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A volume's record: what was asked and when, in a file beside its content.
+//! `root` reads all of them once, at the start; whatever changes writes one anew, whole.
+//! It must never be readable to others: it may hold a password.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The only version there is.
+const VERSION: u32 = 1;
+
+/// What is kept of a volume. Its name is its folder's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    version: u32,
+    /// What keeps it, as `type` names it.
+    pub(crate) backend: String,
+    /// The options as they were asked.
+    pub(crate) options: BTreeMap<String, String>,
+    /// When it was made (RFC 3339).
+    pub(crate) created: String,
+    /// The size in bytes that `resize` gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resized: Option<u64>,
+}
+
+/// What is kept of a snapshot. Its name is its folder's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotRecord {
+    version: u32,
+    /// When it was made (RFC 3339).
+    pub(crate) created: String,
+}
+
+impl Record {
+    pub(crate) fn new(backend: &str, options: &BTreeMap<String, String>) -> Self {
+        Self {
+            version: VERSION,
+            backend: backend.to_owned(),
+            options: options.clone(),
+            created: now(),
+            resized: None,
+        }
+    }
+}
+
+impl SnapshotRecord {
+    pub(crate) fn new() -> Self {
+        Self {
+            version: VERSION,
+            created: now(),
+        }
+    }
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// It is not there, or no record of a version that we know.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).map_err(Error::file("read", path))?;
+    serde_json::from_slice(&text).map_err(|cause| Error::Record {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+/// Writes a record: whole, and on the disk when this returns.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn write(path: &Path, record: &impl Serialize) -> Result<()> {
+    let written = write_synced(path, &serde_json::to_vec(record).unwrap_or_default());
+    written.map_err(Error::file("write", path))
+}
+
+fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&draft)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    sync_folder(path.parent().unwrap_or(Path::new("/")))
+}
+
+/// Has a folder's names on the disk.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The time, as RFC 3339 writes it, in UTC.
+pub(crate) fn now() -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    rfc3339(since.as_secs())
+}
+
+/// Seconds since 1970 as RFC 3339 writes them. The calendar repeats every 400 years of 146,097 days.
+fn rfc3339(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01, so that leap days come last in their years.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
+        second % 60
+    )
+}
+
+/// Seconds since 1970 of what [`now`] wrote.
+pub(crate) fn seconds(text: &str) -> Option<u64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let shifted_year = year - u64::from(month <= 2);
+    let shifted_month = (month + 9) % 12;
+    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
+    let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    Some(days * 86_400 + number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_and_read() {
+        for (at, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_827_696, "2000-02-29T12:34:56Z"),
+            (1_795_305_600, "2026-11-22T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(at), text);
+            assert_eq!(seconds(text), Some(at));
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_and_is_for_root_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("volume.json");
+        let record = Record::new("loop", &[("size".to_owned(), "1G".to_owned())].into());
+        write(&path, &record).expect("written");
+        assert_eq!(read::<Record>(&path).expect("read"), record);
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(&path, "{").expect("written");
+        let told = read::<Record>(&path).expect_err("refused").to_string();
+        assert!(told.contains("volume.json"), "{told}");
+    }
+}
