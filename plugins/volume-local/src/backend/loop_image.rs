@@ -219,29 +219,36 @@ impl Backend for LoopImage {
                 .map_err(Error::file("set the length of", &path))
         };
         set(bytes)?;
-        let device = LoopDevice::find(&image)?;
-        let grown = match &device {
-            // At its next mount.
-            None => Ok(()),
-            Some(device) => device.grown().and_then(|()| {
-                let top = beneath::folder(&folder.join(DATA))?;
-                grow::to_device(top, self.fs.name(), bytes)
-            }),
+        let data = folder.join(DATA);
+        let device = match is_mounted(&data)? {
+            true => LoopDevice::find(&image)?,
+            false => None,
         };
-        if let Err(refused) = grown {
+        // What is not mounted here grows at its next mount.
+        let Some(device) = device else {
+            return Ok(());
+        };
+        let capacity = || Ok::<u64, Error>(space::of(beneath::folder(&data)?)?.bytes);
+        let at_first = capacity()?;
+        let grown = device.grown().and_then(|()| {
+            let top = beneath::folder(&data)?;
+            grow::to_device(top, self.fs.name(), bytes)
+        });
+        let Err(refused) = grown else {
+            return Ok(());
+        };
+        // What the file system has taken already can't be cut off any more.
+        if capacity()? == at_first {
             set(before)?;
-            if let Some(device) = &device {
-                device.grown()?;
-            }
-            return match self.fs == ImageFs::Ext4 && refused.is_forbidden() {
-                true => Err(cannot(
-                    "loop",
-                    "with ext4 grows in use only where the plugin has CAP_SYS_RESOURCE: stop its containers first",
-                )),
-                false => Err(refused.into()),
-            };
+            device.grown()?;
         }
-        Ok(())
+        match self.fs == ImageFs::Ext4 && refused.is_forbidden() {
+            true => Err(cannot(
+                "loop",
+                "with ext4 grows in use only where the plugin has CAP_SYS_RESOURCE: stop its containers first",
+            )),
+            false => Err(refused.into()),
+        }
     }
 
     fn usage(&self, folder: &Path) -> Result<Usage> {
