@@ -107,7 +107,7 @@ impl Server {
         Error::Driver {
             object: String::new(),
             driver: self.name.clone(),
-            doing: "ask it",
+            doing: "have it done",
             answered: matches!(refusal, Refusal::Said(_)),
             said: refusal.told_of(&self.address),
         }

@@ -42,11 +42,10 @@ fn with_usage(some: &[Arc<Volume>], root: &Path) -> Vec<Described> {
     thread::scope(|scope| {
         let one = |volume: &Arc<Volume>| {
             let volume = Arc::clone(volume);
-            let asked = scope.spawn(move || {
+            scope.spawn(move || {
                 let usage = usage(&volume.about(), root);
                 describe(&volume, usage)
-            });
-            asked
+            })
         };
         let asked: Vec<_> = some.iter().map(one).collect();
         // One that panicked told why on stderr.
