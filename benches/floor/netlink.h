@@ -1,5 +1,5 @@
 /* Least possible rtnetlink for the floors: one buffer, one request at a time, each acknowledged.
- * Included by attach.c and detach.c, which the benchmarks run beside the plugins.
+ * Included by the programs that attach and detach, which the benchmarks run beside the plugins.
  * Must never do more than the kernel asks for: whatever it costs is taken for the kernel's own price. */
 #ifndef FLOOR_NETLINK_H
 #define FLOOR_NETLINK_H

@@ -20,6 +20,9 @@ const NAMES: &str = "/run/netns";
 /// Directories that must be empty at first, and gone with the program: run-time state and leases.
 const PRIVATE: [&str; 2] = ["/run", "/var/lib"];
 
+/// A host's way out.
+pub(crate) const UPLINK: &str = "uplink0";
+
 /// The calling thread's own namespace.
 const CURRENT: &str = "/proc/thread-self/ns/net";
 
@@ -123,11 +126,18 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    /// Fails unless `eth0` is there (or is not), whatever the process that was to see to it says.
-    pub(crate) fn require_link(&self, wanted: bool) -> Result<()> {
-        let links = on_a_thread(|| {
+    /// Runs `work` on a thread of its own inside.
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        on_a_thread(|| {
             let file = File::open(&self.netns).context(|| "open a container".to_owned())?;
             setns(&file, CloneFlags::CLONE_NEWNET).context(|| "enter a container".to_owned())?;
+            work()
+        })
+    }
+
+    /// Fails unless `eth0` is there (or is not), whatever the process that was to see to it says.
+    pub(crate) fn require_link(&self, wanted: bool) -> Result<()> {
+        let links = self.run(|| {
             fs::read_to_string("/proc/thread-self/net/dev")
                 .context(|| "list a container's links".to_owned())
         })?;

@@ -76,9 +76,9 @@ fn bench(quick: bool) -> Result<Bench> {
         value.context(|| format!("{name} (set by ./bench)"))
     };
     let floors = told("WHARFLINE_FLOORS")?;
-    let floor = |suffix: &str| Floor {
-        attach: floors.join(format!("attach{suffix}")),
-        detach: floors.join(format!("detach{suffix}")),
+    let floor = |suffix| Floor {
+        folder: floors.clone(),
+        suffix,
     };
     Ok(Bench {
         ours: told("WHARFLINE_BIN_DIR")?,

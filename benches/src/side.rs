@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::error::{Context, Result};
-use crate::lab::{Container, Host, ip};
+use crate::lab::{Container, Host, UPLINK, ip};
 use crate::process::{Cost, Job, run_at_once};
 
 /// The bridge that a floor attaches to where no plugin has made one.
@@ -21,15 +21,34 @@ pub(crate) struct Side {
 }
 
 enum Way {
-    Floor { programs: Floor, bridge: String },
+    Floor { programs: Floor, shape: Shape },
     Chain(Chain),
 }
 
-/// The two programs of a floor.
+/// The programs of a floor.
 #[derive(Debug, Clone)]
 pub(crate) struct Floor {
-    pub(crate) attach: PathBuf,
-    pub(crate) detach: PathBuf,
+    /// Where they are.
+    pub(crate) folder: PathBuf,
+    /// What their names end with: how they are built.
+    pub(crate) suffix: &'static str,
+}
+
+impl Floor {
+    fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}{}", self.suffix))
+    }
+}
+
+/// What a floor attaches containers to.
+#[derive(Debug, Clone)]
+pub(crate) enum Shape {
+    /// A bridge of this name.
+    Bridge(String),
+    /// The host, which routes to each.
+    Routed,
+    /// The host's uplink, as links that stand on it.
+    Parent,
 }
 
 /// Plugins of one directory, called one after another.
@@ -50,15 +69,20 @@ impl Side {
         Ok(Self::floor_on(host, programs, FLOOR_BRIDGE))
     }
 
-    /// A floor in the state that plugins have made: on their host, at their bridge.
-    pub(crate) fn floor_on(host: &Host, programs: &Floor, bridge: &str) -> Side {
+    /// A floor of another shape, which needs nothing beforehand.
+    pub(crate) fn floor_of(host: &Host, programs: &Floor, shape: Shape) -> Side {
         Side {
             host: host.clone(),
             way: Way::Floor {
                 programs: programs.clone(),
-                bridge: bridge.to_owned(),
+                shape,
             },
         }
+    }
+
+    /// A floor in the state that plugins have made: on their host, at their bridge.
+    pub(crate) fn floor_on(host: &Host, programs: &Floor, bridge: &str) -> Side {
+        Self::floor_of(host, programs, Shape::Bridge(bridge.to_owned()))
     }
 
     /// The plugins of `directory`, by their configurations.
@@ -84,8 +108,8 @@ impl Side {
     pub(crate) fn add(&mut self, container: &Container) -> Result<Vec<Cost>> {
         self.host.enter()?;
         let costs = match &mut self.way {
-            Way::Floor { programs, bridge } => {
-                let job = attach(programs, bridge, container).prepare(0, b"")?;
+            Way::Floor { programs, shape } => {
+                let job = attach(programs, shape, container).prepare(0, b"")?;
                 vec![job.run()?.0]
             }
             Way::Chain(chain) => chain.add(container)?,
@@ -98,8 +122,8 @@ impl Side {
     pub(crate) fn del(&mut self, container: &Container) -> Result<Vec<Cost>> {
         self.host.enter()?;
         let costs = match &mut self.way {
-            Way::Floor { programs, .. } => {
-                vec![detach(programs, container).prepare(0, b"")?.run()?.0]
+            Way::Floor { programs, shape } => {
+                vec![detach(programs, shape, container).prepare(0, b"")?.run()?.0]
             }
             Way::Chain(chain) => chain.del(container)?,
         };
@@ -113,8 +137,8 @@ impl Side {
         let mut jobs = Vec::with_capacity(containers.len());
         for (slot, container) in containers.iter().enumerate() {
             let job = match &self.way {
-                Way::Floor { programs, bridge } => {
-                    attach(programs, bridge, container).prepare(slot, b"")?
+                Way::Floor { programs, shape } => {
+                    attach(programs, shape, container).prepare(slot, b"")?
                 }
                 Way::Chain(chain) => {
                     chain.job(&chain.plugins[0], ("ADD", container), slot, None)?
@@ -138,7 +162,9 @@ impl Side {
         let mut jobs = Vec::with_capacity(containers.len());
         for (slot, container) in containers.iter().enumerate() {
             let job = match &self.way {
-                Way::Floor { programs, .. } => detach(programs, container).prepare(slot, b"")?,
+                Way::Floor { programs, shape } => {
+                    detach(programs, shape, container).prepare(slot, b"")?
+                }
                 Way::Chain(chain) => {
                     let result = chain.results.get(&container.number);
                     chain.job(&chain.plugins[0], ("DEL", container), slot, result)?
@@ -246,17 +272,31 @@ fn environment<'a>(
     ])
 }
 
-fn attach(programs: &Floor, bridge: &str, container: &Container) -> Job {
-    let netns = container.netns.to_string_lossy();
-    let link = host_link(container);
+fn attach(programs: &Floor, shape: &Shape, container: &Container) -> Job {
+    let netns = &*container.netns.to_string_lossy();
+    let link = &*host_link(container);
     let (high, low) = (container.number / 250, container.number % 250 + 2);
     let address = format!("10.88.{high}.{low}");
-    let words = [&*netns, &link, bridge, &address, "16", "10.88.0.1"];
-    Job::new(&programs.attach, &words, &[])
+    let inside = [&*address, "16", "10.88.0.1"];
+    let (program, outside) = match shape {
+        Shape::Bridge(bridge) => ("attach", vec![netns, link, bridge]),
+        Shape::Routed => ("attach-routed", vec![netns, link]),
+        Shape::Parent => ("attach-parent", vec![netns, UPLINK]),
+    };
+    let words = [&outside[..], &inside].concat();
+    Job::new(&programs.program(program), &words, &[])
 }
 
-fn detach(programs: &Floor, container: &Container) -> Job {
-    Job::new(&programs.detach, &[&host_link(container)], &[])
+fn detach(programs: &Floor, shape: &Shape, container: &Container) -> Job {
+    match shape {
+        Shape::Bridge(_) | Shape::Routed => {
+            Job::new(&programs.program("detach"), &[&host_link(container)], &[])
+        }
+        Shape::Parent => {
+            let netns = container.netns.to_string_lossy();
+            Job::new(&programs.program("detach-parent"), &[&netns], &[])
+        }
+    }
 }
 
 fn host_link(container: &Container) -> String {
@@ -286,6 +326,17 @@ pub(crate) fn bridge(masquerade: bool) -> Value {
             "ranges": [[{"subnet": "10.88.0.0/16"}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         },
+    })
+}
+
+/// The same addresses by another plugin, which needs no bridge.
+pub(crate) fn without_bridge(kind: &str) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "bench",
+        "type": kind,
+        "master": UPLINK,
+        "ipam": bridge(false)["ipam"],
     })
 }
 

@@ -1,4 +1,4 @@
-//! One container at a time: a bridge without NAT, and one with masquerading and two published ports.
+//! One container at a time: a bridge without NAT, and one with masquerading and two published ports; ptp and macvlan.
 //! Four sides: the floor, the floor without a dynamic linker, ours, and the reference.
 //! Each side must have a host of its own, with one container that stays.
 
@@ -9,7 +9,7 @@ use super::rounds::{Series, Turn, run};
 use crate::error::Result;
 use crate::process::Cost;
 use crate::report::{Figure, Row, walls};
-use crate::side::{Side, bridge, portmap};
+use crate::side::{Shape, Side, bridge, portmap, without_bridge};
 use crate::stats::{median, median_ratio};
 
 /// First of the two published ports, and of those of the container that stays.
@@ -26,12 +26,27 @@ type Verb = fn(&Series) -> Vec<Cost>;
 
 /// Bridge and host-local only.
 pub(crate) fn plain(bench: &Bench) -> Result<Vec<Row>> {
+    one_plugin(bench, bridge(false), None)
+}
+
+/// A link of its own to the host for each container.
+pub(crate) fn ptp(bench: &Bench) -> Result<Vec<Row>> {
+    one_plugin(bench, without_bridge("ptp"), Some(Shape::Routed))
+}
+
+/// A link on the host's uplink for each.
+pub(crate) fn macvlan(bench: &Bench) -> Result<Vec<Row>> {
+    one_plugin(bench, without_bridge("macvlan"), Some(Shape::Parent))
+}
+
+fn one_plugin(bench: &Bench, plugin: Value, shape: Option<Shape>) -> Result<Vec<Row>> {
     let rounds = bench.size(200, 15);
-    let sides = four_sides(bench, rounds, [vec![bridge(false)], vec![bridge(false)]])?;
+    let kind = plugin["type"].as_str().unwrap_or_default().to_owned();
+    let sides = four_sides(bench, (rounds, shape), [vec![plugin.clone()], vec![plugin]])?;
     let row = |name: &str, verb: Verb, target, most| {
         let floors = ratio(verb, &sides, OURS, FLOOR);
         Row {
-            case: format!("{name}: bridge, host-local"),
+            case: format!("{name}: {kind}, host-local"),
             measured: format!(
                 "{floors:.2} floors ({:.2} static ones); {:.1} times faster than the reference",
                 ratio(verb, &sides, OURS, FLOOR_STATIC),
@@ -51,7 +66,7 @@ pub(crate) fn plain(bench: &Bench) -> Result<Vec<Row>> {
 /// With ipMasq, and portmap of two ports after it.
 pub(crate) fn published(bench: &Bench) -> Result<Vec<Row>> {
     let chain = |first| vec![bridge(true), portmap(first, 2)];
-    let sides = four_sides(bench, bench.size(60, 8), PORTS.map(chain))?;
+    let sides = four_sides(bench, (bench.size(60, 8), None), PORTS.map(chain))?;
     Ok(vec![published_add(&sides), published_del(&sides)])
 }
 
@@ -90,16 +105,23 @@ fn ratio(verb: Verb, sides: &[Series; 4], above: usize, below: usize) -> f64 {
     median_ratio(&walls(&verb(&sides[above])), &walls(&verb(&sides[below])))
 }
 
-/// Runs the rounds; the plugins have a configuration for the container that comes and goes, and one for that which stays.
+/// Runs the rounds, with floors of a shape, or of a bridge; the plugins have a configuration for the container that comes and goes, and one for that which stays.
 fn four_sides(
     bench: &Bench,
-    rounds: usize,
+    (rounds, shape): (usize, Option<Shape>),
     [chain, staying]: [Vec<Value>; 2],
 ) -> Result<[Series; 4]> {
     let lab = &bench.lab;
+    let floor = |programs| -> Result<Side> {
+        let host = lab.host()?;
+        match &shape {
+            None => Side::floor(&host, programs),
+            Some(shape) => Ok(Side::floor_of(&host, programs, shape.clone())),
+        }
+    };
     let mut sides = [
-        Side::floor(&lab.host()?, &bench.floor)?,
-        Side::floor(&lab.host()?, &bench.floor_static)?,
+        floor(&bench.floor)?,
+        floor(&bench.floor_static)?,
         Side::chain(&lab.host()?, &bench.ours, staying.clone()),
         Side::chain(&lab.host()?, &bench.reference, staying),
     ];

@@ -8,6 +8,7 @@ mod crowd;
 mod footprint;
 mod leases;
 mod ports;
+mod request;
 mod rounds;
 
 use std::path::PathBuf;
@@ -46,6 +47,9 @@ impl Bench {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Case {
     Plain,
+    Ptp,
+    Macvlan,
+    Requests,
     Published,
     Ports,
     Leases,
@@ -57,8 +61,11 @@ pub(crate) enum Case {
 
 impl Case {
     /// In the order in which they run: the largest crowds last.
-    pub(crate) const ALL: [Case; 8] = [
+    pub(crate) const ALL: [Case; 11] = [
         Case::Plain,
+        Case::Ptp,
+        Case::Macvlan,
+        Case::Requests,
         Case::Published,
         Case::Ports,
         Case::Leases,
@@ -86,6 +93,9 @@ impl Case {
     pub(crate) fn run(self, bench: &Bench) -> Result<Vec<Row>> {
         match self {
             Case::Plain => attach::plain(bench),
+            Case::Ptp => attach::ptp(bench),
+            Case::Macvlan => attach::macvlan(bench),
+            Case::Requests => request::on_one_parent(bench),
             Case::Published => attach::published(bench),
             Case::Ports => ports::many_of_one(bench),
             Case::Leases => leases::full(bench),

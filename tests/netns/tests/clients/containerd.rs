@@ -1,4 +1,4 @@
-//! containerd 1.6 through its CRI: pods with published ports over an unchanged conflist.
+//! containerd 1.6 through its CRI: pods with published ports over an unchanged conflist, and pods on the host's segment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +23,14 @@ const CONFLIST: &str = r#"{"cniVersion": "1.0.0", "name": "lab", "plugins": [
    "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.22.0.0/16"}], [{"subnet": "fd00:22::/64"}]],
             "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}]}"#;
+
+/// Pods on the segment of the host's uplink, whose router is theirs.
+const ON_SEGMENT: &str = r#"{"cniVersion": "1.0.0", "name": "lan", "plugins": [
+  {"type": "macvlan", "master": "uplink0",
+   "ipam": {"type": "host-local",
+            "ranges": [[{"subnet": "198.18.0.0/24", "rangeStart": "198.18.0.100", "gateway": "198.18.0.2"}],
+                       [{"subnet": "2001:db8:18::/64", "rangeStart": "2001:db8:18::100", "gateway": "2001:db8:18::2"}]],
+            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}]}"#;
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -60,10 +68,10 @@ struct Node {
 }
 
 impl Node {
-    fn boot() -> Node {
+    fn boot(conflist: &str) -> Node {
         let machine = Machine::boot();
         let outside = machine.lab.outside();
-        machine.write("/etc/cni/net.d/10-lab.conflist", CONFLIST);
+        machine.write("/etc/cni/net.d/10-lab.conflist", conflist);
         machine.write("/run/containerd.toml", &configuration());
         let containerd = machine.start("containerd", &["containerd", "-c", "/run/containerd.toml"]);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -206,11 +214,14 @@ fn pod_config(name: &str, host_port: i32) -> PodSandboxConfig {
         }),
         hostname: name.to_owned(),
         log_directory: "/run/podlogs".to_owned(),
-        port_mappings: vec![PortMapping {
-            container_port: 80,
-            host_port,
-            ..Default::default()
-        }],
+        port_mappings: match host_port {
+            0 => Vec::new(),
+            host_port => vec![PortMapping {
+                container_port: 80,
+                host_port,
+                ..Default::default()
+            }],
+        },
         ..Default::default()
     }
 }
@@ -232,7 +243,42 @@ fn container_config() -> ContainerConfig {
 
 #[test]
 fn pods_with_published_ports_run_and_leave_nothing() {
-    let mut node = Node::boot();
+    published_ports_of(&mut Node::boot(CONFLIST));
+}
+
+#[test]
+fn pods_on_links_of_their_own_run_and_leave_nothing() {
+    let routed = CONFLIST
+        .replace("\"bridge\", \"bridge\": \"cni0\"", "\"ptp\"")
+        .replace("\"isGateway\": true, ", "")
+        .replace("\"hairpinMode\": true,", "\"mtu\": 1400,");
+    assert!(routed.contains("\"ptp\""), "{routed}");
+    published_ports_of(&mut Node::boot(&routed));
+}
+
+#[test]
+fn pods_on_the_hosts_segment_run_and_leave_nothing() {
+    let mut node = Node::boot(ON_SEGMENT);
+    let first = node.run_pod("first", 0);
+    node.stop_and_remove(&first);
+    let warm = node.machine.networks();
+    let (a, b) = (node.run_pod("a", 0), node.run_pod("b", 0));
+    for pod in [&a, &b] {
+        assert_eq!(pod.ips.len(), 2, "{:?}", pod.ips);
+        for ip in &pod.ips {
+            let page = fetches(&node.outside, tcp(*ip, 80));
+            assert!(page.contains("a page from the container"), "{page}");
+            node.machine.lab.host().does_not_reach(tcp(*ip, 80));
+        }
+    }
+    node.stop_and_remove(&a);
+    node.stop_and_remove(&b);
+    warm.returns("the warm networks after both pods are removed", || {
+        node.machine.networks()
+    });
+}
+
+fn published_ports_of(node: &mut Node) {
     let first = node.run_pod("first", 8880);
     node.stop_and_remove(&first);
     let warm = node.machine.networks();

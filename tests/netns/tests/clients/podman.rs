@@ -1,4 +1,4 @@
-//! podman 4.3 with its CNI backend: bridge and portmap are ours, firewall and tuning the packaged ones.
+//! podman 4.3 with its CNI backend: bridge, portmap and macvlan are ours, firewall and tuning the packaged ones.
 
 use wharfline_netns_tests::ours;
 use wharfline_testkit::Outside;
@@ -13,6 +13,12 @@ const CONFLIST: &str = r#"{"cniVersion": "0.4.0", "name": "podman", "plugins": [
   {"type": "portmap", "capabilities": {"portMappings": true}},
   {"type": "firewall"},
   {"type": "tuning"}]}"#;
+
+/// A network on the segment of the host's uplink, whose router is the containers'.
+const ON_SEGMENT: &str = r#"{"cniVersion": "0.4.0", "name": "lan", "plugins": [
+  {"type": "macvlan", "master": "uplink0", "capabilities": {"ips": true},
+   "ipam": {"type": "host-local", "routes": [{"dst": "0.0.0.0/0"}],
+            "ranges": [[{"subnet": "198.18.0.0/24", "rangeStart": "198.18.0.100", "gateway": "198.18.0.2"}]]}}]}"#;
 
 const STORAGE: &str = r#"[storage]
 driver = "vfs"
@@ -89,6 +95,46 @@ fn containers_with_published_ports_run_and_leave_nothing() {
     assert!(!restarted.is_empty());
     assert!(fetches(&outside, tcp(Outside::HOST_V4, 8080)).contains("a page from the container"));
     podman(&machine, &["rm", "-f", "-t", "0", "web", "client"]);
+    warm.returns("the warm networks after the containers are removed", || {
+        machine.networks()
+    });
+}
+
+#[test]
+fn containers_on_the_hosts_segment_have_the_addresses_asked_for() {
+    let machine = Machine::boot();
+    let outside = machine.lab.outside();
+    machine.write("/etc/cni/net.d/lan.conflist", ON_SEGMENT);
+    machine.write("/run/containers.conf", &configuration());
+    machine.write("/run/storage.conf", STORAGE);
+    podman(&machine, &["load", "-i", ARCHIVE]);
+    let run = |name: &str, options: &[&str]| {
+        let detached = ["run", "-d", "--name", name, "--network", "lan"];
+        podman(&machine, &[&detached[..], options, &[IMAGE]].concat())
+    };
+    run("first", &[]);
+    podman(&machine, &["rm", "-f", "-t", "0", "first"]);
+    let warm = machine.networks();
+    run(
+        "web",
+        &["--ip", "198.18.0.120", "--mac-address", "02:00:00:00:00:77"],
+    );
+    run("other", &[]);
+    assert!(fetches(&outside, tcp([198, 18, 0, 120], 80)).contains("a page from the container"));
+    let known = outside.exec(&["ip", "neigh", "show", "198.18.0.120"]);
+    assert!(known.contains("02:00:00:00:00:77"), "{known}");
+    let fetch = [
+        "exec",
+        "other",
+        "/bin/wget",
+        "-q",
+        "-O",
+        "-",
+        "http://198.18.0.120/page",
+    ];
+    let page = podman(&machine, &fetch);
+    assert!(page.contains("a page from the container"), "{page}");
+    podman(&machine, &["rm", "-f", "-t", "0", "web", "other"]);
     warm.returns("the warm networks after the containers are removed", || {
         machine.networks()
     });

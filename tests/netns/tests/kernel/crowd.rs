@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use wharfline_netns_tests::lists::{self, gateway, list, port, ports, with};
-use wharfline_netns_tests::{Pod, addresses, conformance, ours, warm_up};
+use wharfline_netns_tests::{Pod, Segment, addresses, conformance, ours, warm_up};
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Attachment, Lab, Network, Outside, wait_for};
 
@@ -61,6 +61,28 @@ fn two_hundred_at_once_with_masquerade_and_ports() {
         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]});
     let conflist = list("net", json!([lists::masquerading(&ipam), lists::portmap()]));
     let network = Network::new(&lab, &ours(), conflist);
+    many_adds_and_dels(&network, &lab, 200);
+}
+
+#[test]
+fn two_hundred_at_once_on_links_of_their_own() {
+    let lab = Lab::new();
+    let ipam = json!({"type": "host-local",
+        "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd00:88::/64"}]],
+        "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]});
+    let ptp = json!({"type": "ptp", "ipMasq": true, "ipam": ipam});
+    let network = Network::new(&lab, &ours(), list("net", json!([ptp, lists::portmap()])));
+    many_adds_and_dels(&network, &lab, 200);
+}
+
+#[test]
+fn two_hundred_at_once_on_one_parent_that_the_host_reaches() {
+    let lab = Lab::new();
+    let _segment = Segment::around(&lab);
+    let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "192.0.0.0/16", "gateway": "192.0.2.1"}]]});
+    let macvlan =
+        json!({"type": "macvlan", "master": Segment::LINK, "hostAccess": true, "ipam": ipam});
+    let network = Network::new(&lab, &ours(), list("net", json!([macvlan])));
     many_adds_and_dels(&network, &lab, 200);
 }
 

@@ -321,7 +321,11 @@ fn a_parent_in_trouble_is_named() {
     says("is down");
     lab.host().ip("link set eth0 name other0");
     says("does not exist");
-    lab.host().ip("link del other0");
+    // Into a container, and out of it again.
+    let thief = lab.namespace("thief");
+    lab.host().ip("link set other0 name eth0\nlink set eth0 netns thief");
+    says("does not exist");
+    drop(thief);
     says("does not exist");
     network.del(&pod.attachment);
 }
