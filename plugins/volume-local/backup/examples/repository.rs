@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use wharfline_backup::{
-    Address, Error, Filter, Password, Policy, Progress, Repository, Result, Silent, Subject,
+    Access, Error, Filter, Keys, Password, Policy, Progress, Repository, Result, Silent, Subject,
 };
 
 fn main() -> ExitCode {
@@ -36,13 +36,18 @@ fn run(arguments: &[&str]) -> Result<String> {
     let [verb, rest @ .., address] = arguments else {
         return Err(usage());
     };
-    let address: Address = address.parse()?;
     let password = Password::from_environment("RESTIC_PASSWORD")?;
+    let keys = Keys::from_variables(|name| std::env::var(name).ok());
+    let access = Access {
+        address: address.parse()?,
+        password,
+        keys,
+    };
     let progress: Arc<dyn Progress> = Arc::new(Silent);
     if *verb == "init" {
-        return Ok(Repository::init(&address, &password)?.location());
+        return Ok(Repository::init(&access)?.location());
     }
-    let repository = Repository::open(&address, &password)?;
+    let repository = Repository::open(&access)?;
     match (*verb, rest) {
         ("backup", [directory, name]) => {
             let subject = Subject {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::password::Password;
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,46 @@ pub enum Address {
         /// What the objects' names begin with; without slashes at either end, possibly empty.
         prefix: String,
     },
+}
+
+/// What opens a bucket.
+#[derive(Clone)]
+pub struct Keys {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) token: Option<String>,
+    pub(crate) region: String,
+}
+
+impl Keys {
+    /// Takes them from the variables that all clients of S3 know: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, and where they
+    /// are set `AWS_SESSION_TOKEN` and `AWS_REGION` or `AWS_DEFAULT_REGION`. `value` says what a variable has.
+    pub fn from_variables(value: impl Fn(&str) -> Option<String>) -> Option<Keys> {
+        let region = value("AWS_REGION").or_else(|| value("AWS_DEFAULT_REGION"));
+        Some(Keys {
+            id: value("AWS_ACCESS_KEY_ID")?,
+            secret: value("AWS_SECRET_ACCESS_KEY")?,
+            token: value("AWS_SESSION_TOKEN"),
+            region: region.unwrap_or_else(|| "us-east-1".to_owned()),
+        })
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+/// What it takes to open a repository.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Where it is.
+    pub address: Address,
+    /// Its password.
+    pub password: Password,
+    /// For a bucket.
+    pub keys: Option<Keys>,
 }
 
 impl FromStr for Address {

@@ -2,7 +2,6 @@
 //! volume-local's worker makes one per command.
 //! It must never show rustic_core's types to its callers: that API moves.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustic_core::{
@@ -10,14 +9,14 @@ use rustic_core::{
     RepositoryOptions,
 };
 
-use crate::address::Address;
+use crate::address::{Access, Address};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::local::Directory;
 use crate::locks::Lock;
-use crate::password::Password;
 use crate::progress::{Bars, Progress, Silent};
 use crate::rustic::Backend;
+use crate::s3;
 use crate::store::{Kind, Store};
 use crate::trees::Indexed;
 
@@ -42,8 +41,8 @@ impl Repository {
     /// # Errors
     ///
     /// One is there already; the place can't be written.
-    pub fn init(address: &Address, password: &Password) -> Result<Repository> {
-        let store = store(address)?;
+    pub fn init(access: &Access) -> Result<Repository> {
+        let store = store(access)?;
         if !store.list(Kind::Config)?.is_empty() {
             return Err(Error::Exists {
                 repository: store.location(),
@@ -55,7 +54,7 @@ impl Repository {
         // The type of a size is of a crate that nothing else here needs.
         config.set_datapack_size = PACK.parse().ok();
         config.set_treepack_size = TREE_PACK.parse().ok();
-        let credentials = Credentials::password(password.reveal());
+        let credentials = Credentials::password(access.password.reveal());
         let key = KeyOptions::default()
             .hostname(crate::locks::hostname())
             .with_created(true);
@@ -69,15 +68,15 @@ impl Repository {
     /// # Errors
     ///
     /// There is none at this address, it can't be reached, or the password is wrong.
-    pub fn open(address: &Address, password: &Password) -> Result<Repository> {
-        let store = store(address)?;
+    pub fn open(access: &Access) -> Result<Repository> {
+        let store = store(access)?;
         if store.list(Kind::Config)?.is_empty() {
             return Err(Error::NoRepository {
                 repository: store.location(),
             });
         }
-        let opened =
-            rustic(&store, Arc::new(Silent))?.open(&Credentials::password(password.reveal()));
+        let opened = rustic(&store, Arc::new(Silent))?
+            .open(&Credentials::password(access.password.reveal()));
         let opened = opened.map_err(Error::rustic("open", &store.location()))?;
         Ok(Repository::of(store, opened))
     }
@@ -126,12 +125,20 @@ impl Repository {
     }
 }
 
-fn store(address: &Address) -> Result<Arc<dyn Store>> {
-    match address {
-        Address::Directory(path) => Ok(Arc::new(Directory::new(Path::new(path)))),
-        Address::S3 { .. } => Err(Error::Address {
-            given: address.to_string(),
-            problem: "not built in".to_owned(),
+fn store(access: &Access) -> Result<Arc<dyn Store>> {
+    match (&access.address, &access.keys) {
+        (Address::Directory(path), _) => Ok(Arc::new(Directory::new(path))),
+        (
+            Address::S3 {
+                endpoint,
+                bucket,
+                prefix,
+            },
+            Some(keys),
+        ) => s3::open(endpoint, bucket, prefix, keys),
+        (Address::S3 { .. }, None) => Err(Error::Address {
+            given: access.address.to_string(),
+            problem: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set".to_owned(),
         }),
     }
 }

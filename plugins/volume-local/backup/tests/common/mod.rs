@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, Timespec, Timestamps, XattrFlags};
-use wharfline_backup::{Address, Filter, Password, Progress, Repository, Silent, Subject};
+use wharfline_backup::{Access, Filter, Password, Progress, Repository, Silent, Subject};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -43,20 +43,21 @@ impl Lab {
         Password::from_file(&self.path("password")).expect("the password")
     }
 
-    pub(crate) fn address(&self) -> Address {
-        self.path("repository")
-            .display()
-            .to_string()
-            .parse()
-            .expect("an address")
+    pub(crate) fn access(&self) -> Access {
+        let address = self.path("repository").display().to_string();
+        Access {
+            address: address.parse().expect("an address"),
+            password: self.password(),
+            keys: None,
+        }
     }
 
     pub(crate) fn init(&self) -> Repository {
-        Repository::init(&self.address(), &self.password()).expect("a repository")
+        Repository::init(&self.access()).expect("a repository")
     }
 
     pub(crate) fn open(&self) -> Repository {
-        Repository::open(&self.address(), &self.password()).expect("the repository")
+        Repository::open(&self.access()).expect("the repository")
     }
 
     /// Runs the restic program on the lab's repository; its standard output.
