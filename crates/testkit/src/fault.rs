@@ -7,12 +7,15 @@ mod netlink;
 mod syscall;
 mod tracer;
 
+use std::process::Command;
+
 use nix::errno::Errno;
 
 pub use syscall::Syscall;
 
 use crate::lab::Lab;
 use crate::plugin::{Call, Outcome};
+use crate::process::Output;
 use tracer::{Strike, Tracer};
 
 /// A call that was struck, or that ended before its turn came.
@@ -50,6 +53,44 @@ pub fn killed_at(lab: &Lab, call: &Call, nth: usize, stops: Stops) -> Struck {
             Strike::Nothing
         }
     })
+}
+
+/// The same of any command, fed with `stdin`. Past its last stop it ends by itself; how many there were is told then.
+pub fn command_killed_at(
+    command: Command,
+    stdin: &[u8],
+    nth: usize,
+    stops: Stops,
+) -> StruckCommand {
+    let mut counted = 0;
+    let mut changed = true;
+    let decide = |syscall: &Syscall, _: &tracer::Memory<'_>| {
+        if stops == Stops::EveryCall || std::mem::take(&mut changed) {
+            counted += 1;
+        }
+        changed |= syscall.may_change_the_world();
+        match counted == nth {
+            true => Strike::Kill,
+            false => Strike::Nothing,
+        }
+    };
+    let (output, at) = traced(|| Tracer::start(command, stdin).run(decide));
+    StruckCommand {
+        output,
+        at,
+        stops: counted,
+    }
+}
+
+/// A command that was killed, or that ended before its turn came.
+#[derive(Debug)]
+pub struct StruckCommand {
+    /// What it printed, and how it ended.
+    pub output: Output,
+    /// The system call that was struck, in words; `None` if it made fewer than that.
+    pub at: Option<String>,
+    /// Stops that it came to.
+    pub stops: usize,
 }
 
 /// Lets the `nth` system call (from 1) of those that touch something outside of the plugin's own memory fail with
@@ -99,15 +140,19 @@ fn strike(
     call: &Call,
     decide: impl FnMut(&Syscall, &tracer::Memory) -> Strike + Send,
 ) -> Struck {
-    // The tracer must be the thread that starts the tracee, and must wait for nobody else's children.
+    let (output, at) = traced(|| Tracer::start(call.command(lab), call.stdin()).run(decide));
+    Struck {
+        outcome: Outcome::new(call, output),
+        at,
+    }
+}
+
+/// The tracer must be the thread that starts the tracee, and must wait for nobody else's children.
+fn traced<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
-        let tracing = scope.spawn(|| Tracer::start(call.command(lab), call.stdin()).run(decide));
-        let (output, at) = tracing
+        let tracing = scope.spawn(work);
+        tracing
             .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Struck {
-            outcome: Outcome::new(call, output),
-            at,
-        }
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

@@ -18,7 +18,15 @@ pub enum Feature {
     IpvlanLink,
     /// CONFIG_IP_SCTP and NF_CT_PROTO_SCTP.
     Sctp,
+    /// CONFIG_XFS_QUOTA, and CONFIG_QUOTA for ext4.
+    ProjectQuota,
+    /// CONFIG_NFS_V4.
+    Nfs,
 }
+
+/// Mounts an ext4 that counts by project.
+const PROJECT_QUOTA: &str = "mkdir /run/probe; truncate -s 16M /run/probe.img; \
+    mkfs.ext4 -q -O quota,project /run/probe.img; mount -o loop,prjquota /run/probe.img /run/probe";
 
 /// Lines of `RELEASE-PREFIX FEATURE`, for the kernels that CI runs on.
 const KNOWN_ABSENCES: &str = include_str!("../../../tests/known-absences");
@@ -30,6 +38,8 @@ impl fmt::Display for Feature {
             Feature::VlanLink => "vlan-link",
             Feature::IpvlanLink => "ipvlan-link",
             Feature::Sctp => "sctp",
+            Feature::ProjectQuota => "project-quota",
+            Feature::Nfs => "nfs",
         })
     }
 }
@@ -58,6 +68,13 @@ impl Feature {
             // Not on `lo`, which takes none on any kernel (NETIF_F_VLAN_CHALLENGED).
             Feature::VlanLink => tries_on_a_wire("vlan id 5"),
             Feature::IpvlanLink => tries_on_a_wire("ipvlan mode l2"),
+            Feature::ProjectQuota => tries(&["sh", "-ec", PROJECT_QUOTA]),
+            // Loads the module where there is one.
+            Feature::Nfs => tries(&[
+                "sh",
+                "-c",
+                "modprobe nfsv4; grep -qw nfs4 /proc/filesystems",
+            ]),
             Feature::Sctp => lab.host().run(|| {
                 let somewhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
                 crate::sctp::listen(somewhere).is_ok()

@@ -86,6 +86,12 @@ impl Syscall {
             let makes = libc::O_CREAT | libc::O_TRUNC | (libc::O_TMPFILE & !libc::O_DIRECTORY);
             return self.arguments[2] & u64::from(makes.cast_unsigned()) != 0;
         }
+        if self.number == libc::SYS_ioctl {
+            // By the request's kind (include/uapi/asm-generic/ioctl.h): btrfs and shared extents, loop devices, what XFS
+            // began and all file systems took over, ext4.
+            let kind = (self.arguments[1] >> 8) & 0xff;
+            return matches!(kind, 0x94 | 0x4c | 0x58 | 0x66);
+        }
         !PRIVATE.contains(&self.number)
     }
 

@@ -278,3 +278,46 @@ fn a_killed_plugin_or_dockerd_leaves_containers_their_volumes_and_nothing_mounte
     host.nothing_stays_mounted();
     host.docker(&["volume", "rm", "data"]);
 }
+
+#[test]
+fn a_managed_plugin_shows_dockerd_its_mounts() {
+    let mut docker = DockerHost::off(&[]);
+    // As on any host with systemd: mounts of one are seen by the other.
+    docker.machine.run(&["mount", "--make-rshared", "/"]);
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../packaging/managed-plugin"
+    );
+    let binaries = ours().directory().display().to_string();
+    docker.machine.run(&[script, "/run/managed", &binaries]);
+    docker.start();
+    let host = VolumeHost {
+        docker,
+        plugin: None,
+    };
+    let driver = "wharf-volume:latest";
+    host.docker(&["plugin", "create", DRIVER, "/run/managed/wharf-volume"]);
+    host.docker(&["plugin", "enable", DRIVER]);
+    host.docker(&["volume", "create", "-d", driver, "-o", "size=32M", "data"]);
+    let mount = ["-v", "data:/data"];
+    // Were the mount not seen, this would be the host's own file system, and much larger.
+    let size = host.run(
+        &mount,
+        "echo kept >/data/f; /bin/busybox df -k /data | /bin/busybox tail -1",
+    );
+    let blocks = size
+        .split_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse().ok());
+    assert!(
+        blocks.is_some_and(|blocks: u64| blocks < 32 << 10),
+        "{size}"
+    );
+    assert_eq!(host.run(&mount, "/bin/busybox cat /data/f"), "kept");
+    host.docker(&["plugin", "disable", "-f", DRIVER]);
+    host.docker(&["plugin", "enable", DRIVER]);
+    assert_eq!(host.run(&mount, "/bin/busybox cat /data/f"), "kept");
+    host.docker(&["volume", "rm", "data"]);
+    host.docker(&["plugin", "disable", "-f", DRIVER]);
+    host.docker(&["plugin", "rm", DRIVER]);
+}

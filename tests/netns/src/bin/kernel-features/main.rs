@@ -8,6 +8,7 @@ mod sctp;
 mod smoke;
 mod sub_interfaces;
 mod vlan;
+mod volumes;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use wharfline_testkit::Feature;
@@ -64,6 +65,8 @@ fn main() {
         Feature::VlanLink,
         Feature::IpvlanLink,
         Feature::Sctp,
+        Feature::ProjectQuota,
+        Feature::Nfs,
     ];
     let missing: Vec<Feature> = all
         .into_iter()
@@ -73,7 +76,8 @@ fn main() {
         .into_iter()
         .chain(vlan::CASES)
         .chain(sctp::CASES)
-        .chain(sub_interfaces::CASES);
+        .chain(sub_interfaces::CASES)
+        .chain(volumes::CASES);
     let trials = cases.map(|case| case.trial(&missing)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
