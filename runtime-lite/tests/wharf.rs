@@ -55,3 +55,5 @@ mod runtimes;
 mod streams;
 #[path = "suite/uninstall.rs"]
 mod uninstall;
+#[path = "suite/volume_local.rs"]
+mod volume_local;

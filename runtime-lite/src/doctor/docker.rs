@@ -18,6 +18,7 @@ const PLUGINS: [(&str, &str); 3] = [
     ("wharf-bridge", "NetworkDriver.GetCapabilities"),
     ("wharf-macvlan", "NetworkDriver.GetCapabilities"),
     ("wharf-ipam", "IpamDriver.GetCapabilities"),
+    ("wharf-volume", "VolumeDriver.Capabilities"),
 ];
 /// How long a plugin may take to answer.
 const WITHIN: Duration = Duration::from_secs(5);
