@@ -93,6 +93,7 @@ impl Volumes {
             if matches!(backend::is_mounted(&data), Ok(true))
                 && let Ok(_turn) = volume.turn("start")
                 && volume.held().is_free()
+                && !matches!(users::has_any(&about.folder), Ok(true))
                 && let Err(e) = about.backend(self.0.root.path()).unmount(&about.folder)
             {
                 tracing::warn!("{e}");
@@ -305,7 +306,8 @@ impl Volumes {
                 users,
             });
         }
-        if users::has_any(&about.folder)? {
+        let backend = about.backend(self.0.root.path());
+        if users::has_any(&about.folder)? || backend.is_elsewhere(&about.folder)? {
             let users = vec!["a process that has it mounted".to_owned()];
             return Err(Error::InUse {
                 name: about.name.clone(),

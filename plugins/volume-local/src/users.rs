@@ -38,6 +38,13 @@ pub(crate) fn has_any(folder: &Path) -> Result<bool> {
         .any(|mount| shows(mount) && !is_ours(mount)))
 }
 
+/// Whether anybody at all has the file system of `device` mounted.
+pub(crate) fn has_device(device: &Path) -> Result<bool> {
+    let all = everybodys()?;
+    let shows = |mount: &Mount| Path::new(&mount.source) == device;
+    Ok(all.iter().flatten().any(shows))
+}
+
 /// The folder of the file system that `path` is.
 fn inside(mount: &Mount, path: &Path) -> std::path::PathBuf {
     let rest = path.strip_prefix(&mount.place).unwrap_or(Path::new(""));

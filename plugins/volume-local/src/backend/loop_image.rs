@@ -17,6 +17,7 @@ use super::{Backend, Copy, DATA, cannot, give, is_mounted, make_data};
 use crate::error::{Error, Result};
 use crate::options::{ImageFs, Limits, Owner};
 use crate::program;
+use crate::users;
 use crate::work::{self, Guard, Job, Told};
 
 /// The image, in the volume's folder.
@@ -111,7 +112,7 @@ impl LoopImage {
         let shared = |_: ()| share::clone(&source, &target);
         let data = from.join(DATA);
         if !is_mounted(&data)? {
-            if LoopDevice::find(&source)?.is_some() {
+            if self.is_elsewhere(from)? {
                 return Err(cannot(
                     "loop",
                     "is still mounted by somebody else: it cannot be copied now",
@@ -159,9 +160,10 @@ impl Backend for LoopImage {
         let image = self.make_image(folder)?;
         self.mkfs(&folder.join(IMAGE))?;
         make_data(folder, &Owner::default())?;
-        let mounted = self.mounted(&image, &folder.join(IMAGE))?;
-        let top = top(&mounted)?;
-        give(&top, &self.owner)
+        let path = folder.join(IMAGE);
+        give(&top(&self.mounted(&image, &path)?)?, &self.owner)?;
+        // It is mounted no more, and all of it in the image.
+        image.sync_all().map_err(Error::file("sync", path))
     }
 
     fn mount(&self, folder: &Path) -> Result<()> {
@@ -201,6 +203,13 @@ impl Backend for LoopImage {
 
     fn copies_at_once(&self) -> bool {
         true
+    }
+
+    fn is_elsewhere(&self, folder: &Path) -> Result<bool> {
+        match LoopDevice::find(&self.open(folder)?)? {
+            Some(device) => users::has_device(device.path()),
+            None => Ok(false),
+        }
     }
 
     fn content(&self) -> Option<&'static str> {

@@ -60,6 +60,11 @@ pub(crate) trait Backend: Send + Sync {
         false
     }
 
+    /// Whether somebody has it mounted although it is not at `data`: what `users` cannot see by the folder.
+    fn is_elsewhere(&self, _folder: &Path) -> Result<bool> {
+        Ok(false)
+    }
+
     /// What of the folder a rollback replaces; none where it cannot.
     fn content(&self) -> Option<&'static str> {
         Some(DATA)

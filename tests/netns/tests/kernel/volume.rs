@@ -410,44 +410,45 @@ fn a_killed_server_knows_who_holds_what_and_what_is_mounted() {
 
 #[test]
 fn a_volume_that_a_process_still_has_is_not_removed() {
-    let mut host = Host::new();
-    host.create("data", &json!({}));
-    let place = host.mount("data", "container");
-    fs::write(place.join("f"), "x").expect("written");
-    // A container of which no plugin knows any more: its namespace alone has the volume.
-    let inside = format!("{ROOT}/volumes/data/data");
-    let script =
-        format!("mkdir -p /run/c; mount --bind {inside} /run/c; touch /run/ready; exec sleep 600");
-    let mut command = host.lab.command("unshare");
-    command.args(["-m", "sh", "-ec", &script]);
-    let container = wharfline_testkit::Process::start(command);
-    let ready = host.lab.path("/run/ready");
-    wait_for("the container", Duration::from_secs(5), || {
-        ready.exists().then_some(()).ok_or("not there".to_owned())
-    });
-    host.kill();
-    host.lab.exec(&["rm", "-rf", "/run/wharfline"]);
-    host.restart();
-    for operation in ["/VolumeDriver.Remove", "/Wharfline.Volume.Rename"] {
-        let body = json!({"Name": "data", "name": "data", "new": "other"});
-        let told = host.server.refused(operation, &body);
-        assert!(told.contains("in use"), "{told}");
+    for options in [json!({}), json!({"size": "32M"})] {
+        let mut host = Host::new();
+        host.create("data", &options);
+        let place = host.mount("data", "container");
+        fs::write(place.join("f"), "x").expect("written");
+        // A container of which no plugin knows any more: its namespace alone has the volume.
+        let script = format!(
+            "mkdir -p /run/c; mount --bind {ROOT}/volumes/data/data /run/c; touch /run/ready; exec sleep 600"
+        );
+        let mut command = host.lab.command("unshare");
+        command.args(["-m", "sh", "-ec", &script]);
+        let container = wharfline_testkit::Process::start(command);
+        let ready = host.lab.path("/run/ready");
+        wait_for("the container", Duration::from_secs(5), || {
+            ready.exists().then_some(()).ok_or("not there".to_owned())
+        });
+        host.kill();
+        host.lab.exec(&["rm", "-rf", "/run/wharfline"]);
+        // Somebody unmounted it by hand, where it is mounted at all.
+        host.lab
+            .try_exec(&["umount", &format!("{ROOT}/volumes/data/data")], "");
+        host.restart();
+        for operation in ["/VolumeDriver.Remove", "/Wharfline.Volume.Rename"] {
+            let body = json!({"Name": "data", "name": "data", "new": "other"});
+            let told = host.server.refused(operation, &body);
+            assert!(told.contains("in use"), "{told}");
+        }
+        let pruned = host.ask("Prune", &json!({}));
+        assert_eq!(pruned["volumes"], json!([]));
+        drop(container);
+        wait_for("the volume to be free", Duration::from_secs(5), || {
+            let answer = host
+                .server
+                .post("/VolumeDriver.Remove", r#"{"Name":"data"}"#);
+            (answer.status == 200)
+                .then_some(())
+                .ok_or(answer.body.to_string())
+        });
     }
-    assert!(
-        host.ask("Prune", &json!({}))["volumes"]
-            .as_array()
-            .expect("a list")
-            .is_empty()
-    );
-    drop(container);
-    wait_for("the volume to be free", Duration::from_secs(5), || {
-        let answer = host
-            .server
-            .post("/VolumeDriver.Remove", r#"{"Name":"data"}"#);
-        (answer.status == 200)
-            .then_some(())
-            .ok_or(answer.body.to_string())
-    });
 }
 
 #[test]
