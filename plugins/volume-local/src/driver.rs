@@ -232,7 +232,11 @@ impl Volumes {
         asked: &BTreeMap<String, String>,
         wanted: &Options,
     ) -> Result<()> {
-        let about = self.find(name.as_str())?.about();
+        // A folder whose record nobody can read has the name, too.
+        let volume = self
+            .find(name.as_str())
+            .map_err(|_| Error::Taken(name.clone()))?;
+        let about = volume.about();
         if asked.is_empty() || *wanted == about.options || *asked == about.record.options {
             return Ok(());
         }

@@ -298,14 +298,14 @@ fn forget(home: &Home, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Lists what a driver has, with all that it says; false where it has none of these operations.
+/// Lists what our driver has, with all that it says; false for another, which is asked as dockerd asks it.
 pub(super) fn ls(home: &Home, driver: &str, as_json: bool) -> Result<bool> {
+    if driver != DRIVER {
+        return Ok(false);
+    }
     // Introduces wharf to it, as every use of a driver does.
     super::driver::Driver::find(home, driver)?;
-    match list(&Server::of_driver(driver)?, as_json) {
-        Err(Error::Driver { answered: true, .. }) => Ok(false),
-        other => other.map(|()| true),
-    }
+    list(&Server::of_driver(driver)?, as_json).map(|()| true)
 }
 
 fn list(server: &Server, as_json: bool) -> Result<()> {
