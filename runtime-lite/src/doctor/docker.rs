@@ -14,7 +14,7 @@ use crate::plugin::address::{SOCKETS, SPECS};
 use crate::plugin::{Address, exchange, own_socket};
 
 /// Ours, with a call that changes nothing.
-const PLUGINS: [(&str, &str); 3] = [
+const PLUGINS: [(&str, &str); 4] = [
     ("wharf-bridge", "NetworkDriver.GetCapabilities"),
     ("wharf-macvlan", "NetworkDriver.GetCapabilities"),
     ("wharf-ipam", "IpamDriver.GetCapabilities"),
