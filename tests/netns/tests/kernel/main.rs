@@ -26,3 +26,4 @@ mod ptp;
 mod replay;
 mod traffic;
 mod volume;
+mod volume_backup;
