@@ -265,6 +265,8 @@ pub(crate) enum VolumeOperation {
         #[arg(short, long, value_name = "KEY=VALUE")]
         opt: Vec<String>,
     },
+    #[command(flatten)]
+    Backups(crate::volume::BackupOperation),
 }
 
 /// `wharf gc`.

@@ -2,6 +2,7 @@
 //! `driver` hands them what it does not know itself.
 //! It must never change a volume that somebody uses in a way that he would notice.
 
+mod backup;
 mod copy;
 mod show;
 
@@ -15,7 +16,8 @@ use wharfline_docker::{Gone, Refusal, Work};
 use wharfline_kernel::fs::beneath;
 use wharfline_spec::VolumeName;
 use wharfline_spec::docker::volume::{
-    Archive, Event, ListAsked, OfSnapshot, OldNew, Progress, Prune, Resize,
+    Archive, Backup, Event, Forget, ListAsked, OfRepository, OfSnapshot, OldNew, Progress, Prune,
+    Resize, Restore,
 };
 
 use crate::driver::{Volumes, delete_soon};
@@ -57,6 +59,11 @@ pub(crate) fn long(volumes: &Volumes, operation: &str) -> Option<Work> {
         "Clone" => telling(move |asked: OldNew, told| copy::clone(&volumes, &asked, told)),
         "Export" => telling(move |asked: Archive, told| copy::export(&volumes, &asked, told)),
         "Import" => telling(move |asked: Archive, told| copy::import(&volumes, &asked, told)),
+        "Backup" => telling(move |asked: Backup, told| backup::back_up(&volumes, asked, told)),
+        "Restore" => telling(move |asked: Restore, told| backup::restore(&volumes, asked, told)),
+        "Verify" => telling(|asked: OfRepository, told| backup::verify(asked, told)),
+        "Backups" => telling(|asked: OfRepository, told| backup::list(asked, told)),
+        "Forget" => telling(|asked: Forget, told| backup::forget(asked, told)),
         _ => return None,
     })
 }

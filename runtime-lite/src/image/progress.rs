@@ -21,6 +21,7 @@ pub(crate) struct Bar {
     what: String,
     done: u64,
     whole: u64,
+    begun: Instant,
     drawn: Option<Instant>,
 }
 
@@ -31,6 +32,7 @@ impl Bar {
             what: String::new(),
             done: 0,
             whole: 0,
+            begun: Instant::now(),
             drawn: None,
         }
     }
@@ -39,6 +41,7 @@ impl Bar {
     pub(crate) fn stand(&mut self, what: &str, done: u64, whole: u64) {
         if what != self.what {
             what.clone_into(&mut self.what);
+            self.begun = Instant::now();
         }
         (self.done, self.whole) = (done, whole);
         self.draw();
@@ -57,7 +60,10 @@ impl Bar {
             return;
         }
         self.drawn = Some(Instant::now());
-        let line = line(&self.what, self.done, self.whole, columns());
+        let milliseconds = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let rate = self.done.saturating_mul(1000) / milliseconds.max(1);
+        let what = format!("{}/s  {}", size(rate), self.what);
+        let line = line(&what, self.done, self.whole, columns());
         // A terminal that went away is no reason to stop.
         let _ = write!(io::stderr(), "\r{line}\x1b[K");
     }

@@ -3,6 +3,7 @@
 //! It must never wait for a driver that says nothing, nor do to a volume what a container of wharf's would notice.
 
 mod archive;
+mod backup;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +17,7 @@ use wharfline_spec::docker::volume::{
     Prune, Pruned, Resize, Usage,
 };
 
+pub(crate) use self::backup::BackupOperation;
 use super::command::{options_of, users};
 use super::driver_of;
 use crate::cli::{Volume, VolumeOperation};
@@ -80,6 +82,11 @@ impl Server {
 
     /// Does what takes time, with a bar.
     fn work(&self, operation: &str, what: &str, body: &impl Serialize) -> Result<()> {
+        self.work_for(operation, what, body).map(drop)
+    }
+
+    /// The same where it has a result.
+    fn work_for(&self, operation: &str, what: &str, body: &impl Serialize) -> Result<Value> {
         let mut bar = Bar::on_terminal();
         let mut last = None;
         let mut heard = |line: &str| match serde_json::from_str(line) {
@@ -97,7 +104,7 @@ impl Server {
         bar.clear();
         ended.map_err(|refusal| self.failed(refusal))?;
         match last {
-            Some(Event::Done(_)) => Ok(()),
+            Some(Event::Done(value)) => Ok(value),
             Some(Event::Failed(why)) => Err(self.failed(Refusal::Said(why))),
             _ => Err(self.failed(Refusal::Broken("the answer was cut off".to_owned()))),
         }
@@ -176,6 +183,10 @@ pub(super) fn by_driver(home: &Home, operation: VolumeOperation) -> Result<()> {
     use VolumeOperation as Op;
     let server = match &operation {
         Op::Prune { .. } | Op::Import { .. } => Server::of_driver(DRIVER)?,
+        Op::Backups(operation) => match operation.volume() {
+            Some(volume) => Server::of_volume(home, volume)?,
+            None => Server::of_driver(DRIVER)?,
+        },
         Op::Rename { volume, .. }
         | Op::Resize { volume, .. }
         | Op::Snapshot { volume, .. }
@@ -258,6 +269,7 @@ fn perform(home: &Home, server: &Server, operation: VolumeOperation) -> Result<(
             archive::import(server, &file, &new, options_of(&opt)?)?;
             said(&new)
         }
+        Op::Backups(operation) => backup::perform(server, operation),
     }
 }
 

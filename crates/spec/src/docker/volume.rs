@@ -249,6 +249,89 @@ pub struct Archive {
     pub live: bool,
 }
 
+/// A backup repository: its address, and where the secrets are that open it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    /// An absolute path, or `s3:https://HOST/BUCKET/PREFIX`.
+    pub address: String,
+    /// A file with a [`RepositorySecrets`], read once; a pipe of the asking process (`/proc/PID/fd/N`).
+    pub secrets: String,
+}
+
+/// What opens a repository. Never in a request's body.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct RepositorySecrets {
+    /// Its password.
+    pub password: String,
+    /// For a bucket: the `AWS_` variables of whoever asks.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+}
+
+/// `Wharfline.Volume.Backup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// The volume.
+    pub name: String,
+    /// Where to.
+    pub repository: Repository,
+    /// Words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Whether to make the repository if there is none.
+    #[serde(default)]
+    pub init: bool,
+    /// Of a volume in use whose files can only be read one by one.
+    #[serde(default)]
+    pub live: bool,
+}
+
+/// `Wharfline.Volume.Restore`: makes a volume of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// The volume to be.
+    pub name: String,
+    /// Where from.
+    pub repository: Repository,
+    /// The backup: the beginning of its identifier, or `latest`.
+    pub at: String,
+    /// For `latest`: of this volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// The options of the volume to be.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// `Wharfline.Volume.Verify` and `Backups`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfRepository {
+    /// Which.
+    pub repository: Repository,
+    /// For `Backups`: only those of this volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
+/// `Wharfline.Volume.Forget`: what stays, in restic's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forget {
+    /// Where.
+    pub repository: Repository,
+    /// Only among those of this volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// `last`, `hourly`, `daily`, `weekly`, `monthly`, `yearly`: how many of each, -1 for all.
+    #[serde(default)]
+    pub keep: BTreeMap<String, i32>,
+    /// All within this time of the latest, as `1y5m7d2h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+    /// All with one of these tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
 /// One line of the answer to an operation that takes time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_RANGE;
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -48,11 +50,15 @@ impl Connector {
             };
             HttpError::new(kind, cause)
         })?;
-        let (head, body) = answer.into_parts();
+        let (mut head, body) = answer.into_parts();
         let body = body
             .collect()
             .await
             .map_err(|cause| HttpError::new(HttpErrorKind::Interrupted, cause))?;
+        // rclone's server sends the range that was asked for as an ordinary answer.
+        if head.status == StatusCode::OK && head.headers.contains_key(CONTENT_RANGE) {
+            head.status = StatusCode::PARTIAL_CONTENT;
+        }
         let whole = Full::<Bytes>::new(body.to_bytes()).map_err(|never| match never {});
         Ok(HttpResponse::from_parts(head, HttpResponseBody::new(whole)))
     }

@@ -50,6 +50,15 @@ impl Password {
         Password::of(&value, variable)
     }
 
+    /// Takes one that the caller has read.
+    ///
+    /// # Errors
+    ///
+    /// It is empty.
+    pub fn new(text: &str) -> Result<Password> {
+        Password::of(text, "what was handed over")
+    }
+
     fn read(source: impl Read, from: String) -> Result<Password> {
         let mut text = String::new();
         let read = source.take(LONGEST).read_to_string(&mut text);

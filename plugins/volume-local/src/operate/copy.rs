@@ -20,7 +20,7 @@ use crate::volume::{About, Turn, Volume};
 use crate::work::{self, Job, Told};
 
 /// Whether the volume may be read now: nobody uses it, or it is copied as of one moment, or that does not matter.
-fn is_still(
+pub(super) fn is_still(
     volumes: &Volumes,
     volume: &Volume,
     turn: &Turn<'_>,

@@ -16,11 +16,11 @@ use wharfline_kernel::fs::mount::FileSystem;
 use wharfline_kernel::fs::{beneath, freeze, mount, share, space};
 use wharfline_spec::docker::volume::{Event, Progress, Usage};
 
-use super::{Job, archive, tree};
+use super::{Job, archive, repository, tree};
 use crate::error::{Error, Result};
 
 /// Progress is told so often.
-const TELL_EVERY: Duration = Duration::from_millis(200);
+pub(super) const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// Does the job on stdin.
 pub(crate) fn main() -> ExitCode {
@@ -45,7 +45,7 @@ pub(crate) fn main() -> ExitCode {
     code
 }
 
-fn tell(event: &Event) {
+pub(super) fn tell(event: &Event) {
     let mut text = serde_json::to_vec(event).unwrap_or_default();
     text.push(b'\n');
     // Whoever started us is gone: the kernel is about to kill us.
@@ -129,6 +129,7 @@ fn perform(job: Job) -> Result<Value> {
             place,
             detach: true,
         } => Ok(json!(mount::detach_at(&place)?)).map(|_| json!({})),
+        Job::Repository { access, task } => repository::perform(&access, task),
         Job::Guard { place, seconds } => guard(&place, Duration::from_secs(seconds)),
     }
 }

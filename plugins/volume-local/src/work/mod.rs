@@ -4,6 +4,7 @@
 
 mod archive;
 mod child;
+mod repository;
 mod tree;
 
 use std::io::{BufRead, BufReader, Write};
@@ -16,12 +17,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wharfline_kernel::fs::mountinfo;
-use wharfline_spec::docker::volume::{Event, Progress};
+use wharfline_spec::docker::volume::{Event, Progress, Repository};
 
 use crate::error::{Error, Result};
 use crate::options::MountOption;
 
 pub(crate) use child::main;
+pub(crate) use repository::Task;
 
 /// How long a file server may take for a mount, for an unmount, and for anything about space.
 pub(crate) const MOUNT_WITHIN: Duration = Duration::from_secs(15);
@@ -60,6 +62,8 @@ pub(crate) enum Job {
     },
     /// Unmounts it.
     Unmount { place: PathBuf, detach: bool },
+    /// Does something with a backup repository.
+    Repository { access: Repository, task: Task },
     /// Thaws a file system when stdin ends, or after a while.
     Guard { place: PathBuf, seconds: u64 },
 }
@@ -221,6 +225,7 @@ impl std::fmt::Display for Job {
             }
             Self::Mount { kind, host, .. } => write!(f, "mount {kind} of {host}"),
             Self::Unmount { place, .. } => write!(f, "unmount {}", place.display()),
+            Self::Repository { access, .. } => write!(f, "backup repository {}", access.address),
             Self::Guard { place, .. } => write!(f, "guard {}", place.display()),
         }
     }

@@ -70,12 +70,12 @@ fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     to.flush()
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|e| Error::file("make", "a pipe")(e.into()))
 }
 
 /// Where the driver finds it (proc_pid_fd(5)); it sees our processes, also as a managed plugin of Docker's.
-fn by_descriptor(end: &OwnedFd) -> String {
+pub(super) fn by_descriptor(end: &OwnedFd) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), end.as_raw_fd())
 }
 

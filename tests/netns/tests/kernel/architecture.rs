@@ -26,7 +26,16 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("wharfline-host-local", BELOW_PLUGINS),
     ("wharfline-portmap", BELOW_PLUGINS),
     ("wharfline-loopback", BELOW_PLUGINS),
-    ("wharfline-volume-local", BELOW_PLUGINS),
+    (
+        "wharfline-volume-local",
+        &[
+            "wharfline-spec",
+            "wharfline-kernel",
+            "wharfline-core",
+            "wharfline-docker",
+            "wharfline-backup",
+        ],
+    ),
     // The runtime reaches plugins by exec only; it links no driver.
     (
         "wharf",

@@ -26,4 +26,5 @@ mod ptp;
 mod replay;
 mod traffic;
 mod volume;
+mod volume_backup;
 mod volume_crash;
