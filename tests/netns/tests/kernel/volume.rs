@@ -747,3 +747,64 @@ fn every_captured_call_about_volumes_is_understood() {
     }
     assert!(made > 200, "{made}");
 }
+
+#[test]
+fn a_record_that_cannot_be_read_costs_its_own_volume_alone_and_nothing_of_it() {
+    let mut host = Host::new();
+    host.create("fine", &json!({}));
+    host.create("broken", &json!({}));
+    let place = host.mount("broken", "a");
+    fs::write(place.join("f"), "kept").expect("written");
+    host.unmount("broken", "a");
+    host.kill();
+    let record = host.lab.path(format!("{ROOT}/volumes/broken/volume.json"));
+    fs::write(record, "{").expect("written");
+    host.restart();
+    host.server
+        .call("/VolumeDriver.Get", &json!({"Name": "fine"}));
+    host.server
+        .refused("/VolumeDriver.Get", &json!({"Name": "broken"}));
+    let told = host
+        .server
+        .refused("/VolumeDriver.Create", &json!({"Name": "broken"}));
+    assert!(told.contains("taken"), "{told}");
+    assert_eq!(fs::read_to_string(place.join("f")).expect("kept"), "kept");
+    let log = fs::read_to_string(host.lab.path("/run/volume-local.log")).expect("a log");
+    assert!(log.contains("volume.json"), "{log}");
+}
+
+#[test]
+fn what_a_container_planted_leads_nobody_out_of_the_volume() {
+    each_kind(|host, options| {
+        let outside = host.lab.path("/run/outside");
+        fs::create_dir_all(&outside).expect("a folder");
+        fs::write(outside.join("precious"), "x").expect("written");
+        host.create("data", options);
+        let place = host.mount("data", "a");
+        symlink("/run/outside", place.join("link")).expect("symlink");
+        symlink("../../../../../../run/outside/precious", place.join("up")).expect("symlink");
+        host.unmount("data", "a");
+        let of = json!({"name": "data", "snapshot": "s1"});
+        host.work("Snapshot", &of).expect("a snapshot");
+        host.work("Clone", &json!({"name": "data", "new": "copy"}))
+            .expect("a clone");
+        host.work("Rollback", &of).expect("rolled back");
+        host.work("Export", &json!({"name": "data", "path": "/run/x.tar"}))
+            .expect("exported");
+        let copy = host.mount("copy", "a");
+        let target = fs::read_link(copy.join("link")).expect("a symlink");
+        assert_eq!(target, PathBuf::from("/run/outside"));
+        host.unmount("copy", "a");
+        assert!(
+            !host
+                .lab
+                .exec(&["tar", "tf", "/run/x.tar"])
+                .contains("link/")
+        );
+        for name in ["data", "copy"] {
+            host.server
+                .call("/VolumeDriver.Remove", &json!({"Name": name}));
+        }
+        assert!(outside.join("precious").exists());
+    });
+}
