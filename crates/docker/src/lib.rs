@@ -1,5 +1,6 @@
 //! Docker's plugin protocol, served over a unix socket: HTTP in, calls of a driver out.
-//! `bridge serve`, `host-local serve` and `volume-local serve` hand their drivers to [`serve`]; dockerd is the client.
+//! `bridge serve`, `macvlan serve`, `host-local serve` and `volume-local serve` hand their drivers to [`serve`]; dockerd is the
+//! client.
 //! It must never know what a call does, nor run one on the thread that serves the sockets.
 //!
 //! ```text

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wharfline_testkit::{Lab, Process, wait_for};
+use wharfline_testkit::{Lab, Namespace, Process, wait_for};
 
 use crate::ours;
 
@@ -43,10 +43,17 @@ impl Server {
     /// The same with further options.
     #[track_caller]
     pub fn start_with(lab: &Lab, binary: &str, options: &[&str]) -> Server {
-        let path = format!("/run/docker/plugins/{binary}.sock");
-        let mut command = lab.command(ours().find(binary));
+        Server::start_on((lab, lab.host()), binary, options)
+    }
+
+    /// The same on another host of the lab, which has files in common with it.
+    #[track_caller]
+    pub fn start_on((lab, host): (&Lab, &Namespace), binary: &str, options: &[&str]) -> Server {
+        let name = format!("{binary}-{}", host.name());
+        let path = format!("/run/docker/plugins/{name}.sock");
+        let mut command = host.command(ours().find(binary));
         command.args(["serve", "--socket", &path]).args(options);
-        let log = lab.path(format!("/run/{binary}.log"));
+        let log = lab.path(format!("/run/{name}.log"));
         let log = std::fs::File::create(log).expect("create a log");
         command.stderr(log);
         let process = Process::start(command);

@@ -25,6 +25,8 @@ pub(crate) struct PtpDriver;
 pub(crate) struct PtpFacts {
     /// Least MTU of the links that lead outside, where the configuration says none.
     pub egress_mtu: Option<u32>,
+    /// Whether the network has no other container.
+    pub is_first: bool,
 }
 
 impl Driver for PtpDriver {
@@ -38,14 +40,17 @@ impl Driver for PtpDriver {
     fn observe(
         &self,
         config: &PtpConfig,
-        _endpoint: &Endpoint<'_>,
+        endpoint: &Endpoint<'_>,
         session: &Session,
     ) -> Result<PtpFacts> {
         let egress_mtu = match config.mtu {
             None => egress::mtu(session.host())?,
             Some(_) => None,
         };
-        Ok(PtpFacts { egress_mtu })
+        Ok(PtpFacts {
+            egress_mtu,
+            is_first: !Record::any(session.state(), self.name(), &endpoint.key.network)?,
+        })
     }
 
     fn plan(&self, config: &PtpConfig, endpoint: &Endpoint<'_>, facts: &PtpFacts) -> Result<Plan> {

@@ -44,6 +44,7 @@ pub(crate) struct Planning<'a> {
     mtu: u32,
     container_mac: MacAddr6,
     pairs: Vec<Pair>,
+    is_first: bool,
 }
 
 impl<'a> Planning<'a> {
@@ -61,6 +62,7 @@ impl<'a> Planning<'a> {
             mtu: config.mtu.or(facts.egress_mtu).unwrap_or(ETHERNET_MTU),
             container_mac: endpoint.mac.unwrap_or_else(|| endpoint.key.mac(first)),
             pairs,
+            is_first: facts.is_first,
         })
     }
 
@@ -161,7 +163,7 @@ impl<'a> Planning<'a> {
         }
         plan.on_host(Op::LetThrough {
             links: vec![self.host_end.clone()],
-            thorough: false,
+            thorough: self.is_first,
             own: true,
         });
     }

@@ -38,6 +38,7 @@ fn plan(keys: &Value, ips: Value) -> Result<Plan, String> {
     };
     let facts = PtpFacts {
         egress_mtu: Some(1450),
+        is_first: true,
     };
     PtpDriver
         .plan(&config, &endpoint, &facts)

@@ -25,13 +25,24 @@ pub struct Container {
 impl Container {
     /// Creates, joins and moves an endpoint with the `n`-th address.
     pub fn run(lab: &Lab, server: &Server, network: &str, id: &str, n: u8) -> Container {
+        Container::run_on((lab, lab.host()), server, network, id, n)
+    }
+
+    /// The same on another host of the lab, where the server runs.
+    pub fn run_on(
+        (lab, host): (&Lab, &Namespace),
+        server: &Server,
+        network: &str,
+        id: &str,
+        n: u8,
+    ) -> Container {
         let mut body = endpoint(network, id, &format!("192.0.2.{n}/24"));
         body["Interface"]["AddressIPv6"] = json!(format!("2001:db8:2::{n}/64"));
         let created = server.call("/NetworkDriver.CreateEndpoint", &body);
         let namespace = lab.namespace(id);
         let joined = server.call("/NetworkDriver.Join", &join(network, id, namespace.path()));
         let link = joined["InterfaceName"]["SrcName"].as_str().expect("a link");
-        lab.host().ip(&format!("link set {link} netns {id}"));
+        host.ip(&format!("link set {link} netns {id}"));
         namespace.ip(&format!(
             "link set lo up
              link set {link} name eth0
@@ -64,10 +75,15 @@ impl Container {
 
     /// What dockerd does when it stops.
     pub fn stop(self, lab: &Lab, server: &Server) {
+        self.stop_on(lab.host(), server);
+    }
+
+    /// The same on another host.
+    pub fn stop_on(self, host: &Namespace, server: &Server) {
         let link = &self.link;
         // It gives the link back to the host, whose namespace a process of it stands for.
         let holder = Process::start({
-            let mut command = lab.command("sleep");
+            let mut command = host.command("sleep");
             command.arg("infinity");
             command
         });

@@ -144,6 +144,38 @@ fn with_host_access_host_and_containers_reach_each_other() {
 }
 
 #[test]
+fn containers_of_two_hosts_are_on_one_segment() {
+    let lab = Lab::new();
+    let segment = Segment::around(&lab);
+    let own = ["192.0.2.20/24", "2001:db8:2::20/64"];
+    let other = segment.host(&lab, "other", "02:00:00:00:00:20", &own);
+    let hosts = [(&lab, lab.host()), (&lab, &other)];
+    let servers = hosts.map(|host| Server::start_on(host, "macvlan", &[]));
+    let options = json!({"parent": Segment::LINK, "host_access": "true"});
+    for (server, id) in servers.iter().zip(["n1", "n2"]) {
+        server.call(CREATE, &network(id, options.clone()));
+    }
+    let a = Container::run_on(hosts[0], &servers[0], "n1", "a", 100);
+    let b = Container::run_on(hosts[1], &servers[1], "n2", "b", 101);
+    for (from, to, name) in [(&a, &b, "b"), (&b, &a, "a")] {
+        for address in [to.v4, to.v6] {
+            let _server = to.namespace.serves(tcp(address, 80));
+            from.namespace.reaches(tcp(address, 80)).from(name);
+            lab.host().reaches(tcp(address, 80)).from(name);
+            other.reaches(tcp(address, 80)).from(name);
+        }
+    }
+    // What one host has given out the other finds on the segment, with the MAC that the address implies.
+    let told = servers[1].refused(ATTACH, &endpoint("n2", "thief", "192.0.2.100/24"));
+    assert!(
+        told.contains("in use on the segment by 0a:58:c0:00:02:64"),
+        "{told}"
+    );
+    a.stop_on(lab.host(), &servers[0]);
+    b.stop_on(&other, &servers[1]);
+}
+
+#[test]
 fn a_killed_server_knows_its_networks_again_and_evicts_who_died_meanwhile() {
     let lab = Lab::new();
     let segment = Segment::around(&lab);

@@ -323,7 +323,8 @@ fn a_parent_in_trouble_is_named() {
     says("does not exist");
     // Into a container, and out of it again.
     let thief = lab.namespace("thief");
-    lab.host().ip("link set other0 name eth0\nlink set eth0 netns thief");
+    lab.host()
+        .ip("link set other0 name eth0\nlink set eth0 netns thief");
     says("does not exist");
     drop(thief);
     says("does not exist");

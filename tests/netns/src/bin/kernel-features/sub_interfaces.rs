@@ -269,9 +269,12 @@ fn docker_ipvlan_without_a_parent() {
 fn what_the_kernel_lacks_is_named() {
     let lab = Lab::new();
     let _segment = Segment::around(&lab);
-    for (kind, feature, keys) in [
-        ("vlan", Feature::VlanLink, json!({"vlanId": 10})),
-        ("ipvlan", Feature::IpvlanLink, json!({})),
+    let server = Server::start(&lab, "macvlan");
+    let on_vlan = json!({"parent": "eth0.10"});
+    let ipvlan = json!({"parent": "eth0", "ipvlan_mode": "l2"});
+    for (kind, feature, keys, options) in [
+        ("vlan", Feature::VlanLink, json!({"vlanId": 10}), on_vlan),
+        ("ipvlan", Feature::IpvlanLink, json!({}), ipvlan),
     ] {
         let plugin = with(&Segment::plugin(kind), &keys);
         let current = json!({"cniVersion": "1.1.0", "name": kind, "plugins": [plugin]});
@@ -286,7 +289,8 @@ fn what_the_kernel_lacks_is_named() {
             assert!(status.succeeded());
             continue;
         }
-        for told in [add.failed(), status.failed()] {
+        let docker = server.refused(CREATE, &docker_network(kind, options));
+        for told in [add.failed(), status.failed(), docker] {
             assert!(told.contains(&format!("no {kind} links")), "{told}");
         }
     }
