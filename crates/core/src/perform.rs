@@ -65,9 +65,7 @@ pub(crate) fn perform(session: &Session, key: &AttachmentKey, ns: NsRef, op: &Op
         Op::EnsureVlanParent(parent) => shared(sub_interface::ensure_parent(session, parent)),
         Op::EnsureIsolatedParent(parent) => shared(isolated_parent::ensure(session, parent)),
         Op::EnsureHostShim(shim) => shared(sub_interface::ensure_host_shim(session, shim)),
-        Op::RequireFree { link, ips } => {
-            shared(sub_interface::require_free(session, ns, link, ips))
-        }
+        Op::RequireFree { link, ips } => shared(sub_interface::require_free(session, link, ips)),
         Op::AttachPort { link, bridge } => attach_port(session, link, bridge),
         Op::SetPort(port) => set_port(session, port).map(|()| Undo::Nothing),
         Op::RaisePort { link, alias } => {

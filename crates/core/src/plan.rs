@@ -91,7 +91,7 @@ pub enum Op {
     /// Nobody on the link's segment has one of these addresses; the link is down afterwards.
     RequireFree {
         /// The link.
-        link: IfName,
+        link: SubInterfaceIdentity,
         /// The addresses.
         ips: Vec<IpAddr>,
     },
@@ -311,9 +311,9 @@ pub struct ContainerView {
     pub alone: bool,
     /// Whether IPv6 looks for another owner of its addresses first.
     pub detect_duplicates: bool,
-    /// Whether the segment is asked for another owner of its addresses first.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub probe: bool,
+    /// The link, if its segment is asked for another owner of its addresses first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<SubInterfaceIdentity>,
     /// Its routes.
     pub routes: Vec<IpRoute>,
     /// Neighbours that it knows from the start.
@@ -336,10 +336,10 @@ impl ContainerView {
             value: value.clone(),
             optional: true,
         }));
-        if self.probe {
+        if let Some(probing) = &self.probe {
             // After the parameters: where IPv6 is off, the link does not hear its neighbours' answers.
             ops.push(Op::RequireFree {
-                link: link.clone(),
+                link: probing.clone(),
                 ips: self.addresses.iter().map(IpNetwork::ip).collect(),
             });
         }

@@ -167,8 +167,9 @@ fn is(session: &Session, link: &Link, identity: &SubInterfaceIdentity) -> Result
     if link.kind != identity.kind {
         return Ok(false);
     }
-    if let Some(mac) = identity.mac {
-        return Ok(link.mac == Some(mac));
+    if identity.mac.is_some() {
+        // A writer that was killed may have left it asking.
+        return Ok(link.mac == identity.mac || link.mac == identity.probing_mac());
     }
     stands_on(session, link, &identity.parent)
 }
@@ -281,21 +282,29 @@ pub(crate) fn ensure_host_shim(session: &Session, shim: &HostShim) -> Result<()>
     Ok(session.host().raise_port(index, &shim.alias)?)
 }
 
-/// Asks the segment whether somebody has one of the addresses; the link is up for that long.
+/// Asks the segment whether somebody has one of the addresses. The link is up for that long, under another MAC than its
+/// own where it has one.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] names the address and the MAC that answered.
 pub(crate) fn require_free(
     session: &Session,
-    ns: NsRef,
-    link: &IfName,
+    identity: &SubInterfaceIdentity,
     ips: &[std::net::IpAddr],
 ) -> Result<()> {
-    let found = session.socket(ns)?.expect_link(link)?;
-    let mac = found.mac.unwrap_or_default();
-    session.socket(ns)?.set_up(found.index, true)?;
-    let occupant = session.inside(ns, || probe::occupant(found.index, mac, ips));
-    session.socket(ns)?.set_up(found.index, false)?;
+    let socket = session.socket(identity.ns)?;
+    let found = socket.expect_link(&identity.link)?;
+    let probing = identity.probing_mac();
+    if let Some(mac) = probing {
+        socket.set_mac(found.index, mac)?;
+    }
+    socket.set_up(found.index, true)?;
+    let from = probing.or(found.mac).unwrap_or_default();
+    let occupant = session.inside(identity.ns, || probe::occupant(found.index, from, ips));
+    socket.set_up(found.index, false)?;
+    if let Some(own) = identity.mac {
+        socket.set_mac(found.index, own)?;
+    }
     match occupant? {
         None => Ok(()),
         Some((ip, mac)) => Err(Error::new(

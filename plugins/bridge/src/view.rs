@@ -25,7 +25,7 @@ impl Planning<'_> {
             up,
             detect_duplicates,
             alone: false,
-            probe: false,
+            probe: None,
             // A link that is down takes none.
             routes: match up {
                 true => interior::routes(self.routes(), &self.ips),

@@ -137,7 +137,7 @@ impl<'a> Planning<'a> {
             }
         }
         plan.on_host(Op::RequireFree {
-            link: link.clone(),
+            link: self.identity(),
             ips: self.ips.iter().map(|ip| ip.address.ip()).collect(),
         });
     }
@@ -214,7 +214,8 @@ impl<'a> Planning<'a> {
             addresses,
             detect_duplicates: false,
             alone: false,
-            probe: self.config.probe && self.config.born_in == NsRef::Container,
+            probe: (self.config.probe && self.config.born_in == NsRef::Container)
+                .then(|| self.identity()),
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 
 use macaddr::MacAddr6;
 use serde::{Deserialize, Serialize};
+use wharfline_kernel::hash::stable_hash;
 use wharfline_kernel::sub_interface::SubInterfaceKind;
 use wharfline_spec::names::{IfName, VlanId};
 
@@ -62,6 +63,17 @@ pub struct SubInterfaceIdentity {
         skip_serializing_if = "Option::is_none"
     )]
     pub mac: Option<MacAddr6>,
+}
+
+impl SubInterfaceIdentity {
+    /// The MAC that it bears while it asks its segment for the owner of an address. Its own is made from the address:
+    /// another host's container at the same address would have the same one, and the answer never arrive.
+    pub(crate) fn probing_mac(&self) -> Option<MacAddr6> {
+        self.mac.map(|_| {
+            let tail = (stable_hash(&[self.born_as.as_str().as_bytes()]) as u32).to_be_bytes();
+            MacAddr6::new(0x0a, 0x5c, tail[0], tail[1], tail[2], tail[3])
+        })
+    }
 }
 
 /// A parent of ours: the frames of one VLAN of another link.

@@ -10,7 +10,7 @@ fn view() -> ContainerView {
         addresses: vec!["fd00::7/64".parse().expect("an address")],
         detect_duplicates: true,
         alone: false,
-        probe: false,
+        probe: None,
         routes: vec![IpRoute::unicast(
             "::/0".parse().expect("a network"),
             Some(gateway),

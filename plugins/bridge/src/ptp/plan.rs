@@ -234,7 +234,7 @@ impl<'a> Planning<'a> {
             up: true,
             alone: true,
             detect_duplicates: false,
-            probe: false,
+            probe: None,
             routes,
             neighbours: self
                 .gateways()
