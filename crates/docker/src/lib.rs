@@ -1,6 +1,5 @@
 //! Docker's plugin protocol, served over a unix socket: HTTP in, calls of a driver out.
-//! `bridge serve`, `macvlan serve`, `host-local serve` and `volume-local serve` hand their drivers to [`serve`]; dockerd is
-//! the client.
+//! The plugins hand their drivers to [`serve`] after the word `serve`; dockerd is the client.
 //! It must never know what a call does, nor run one on the thread that serves the sockets.
 //!
 //! ```text
