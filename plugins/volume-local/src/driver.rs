@@ -200,7 +200,7 @@ impl Volumes {
     ) -> Result<()> {
         let staged = self.0.root.stage()?;
         fill(&about, &staged)?;
-        record::write(&staged.path().join(RECORD), &about.record)?;
+        record::write_new(&staged.path().join(RECORD), &about.record)?;
         if !staged.publish(&about.folder)? {
             return Err(Error::Taken(about.name));
         }

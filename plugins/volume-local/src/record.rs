@@ -82,13 +82,26 @@ pub(crate) fn write(path: &Path, record: &impl Serialize) -> Result<()> {
     written.map_err(Error::file("write", path))
 }
 
-fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension("new");
+/// The same in a folder that nobody sees yet, whose names are synced when it is published.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn write_new(path: &Path, record: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec(record).unwrap_or_default();
+    write_file(path, &text).map_err(Error::file("write", path))
+}
+
+fn write_file(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&draft)?;
+    let mut file = options.open(path)?;
     file.write_all(text)?;
-    file.sync_all()?;
+    file.sync_all()
+}
+
+fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    write_file(&draft, text)?;
     fs::rename(&draft, path)?;
     sync_folder(path.parent().unwrap_or(Path::new("/")))
 }

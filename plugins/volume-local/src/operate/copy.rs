@@ -69,7 +69,7 @@ pub(super) fn snapshot(volumes: &Volumes, asked: &OfSnapshot, told: Told<'_>) ->
     )?;
     let staged = volumes.root().stage()?;
     backend.duplicate(&about.folder, staged.path(), Copy::Snapshot, told)?;
-    record::write(&staged.path().join("snapshot.json"), &SnapshotRecord::new())?;
+    record::write_new(&staged.path().join("snapshot.json"), &SnapshotRecord::new())?;
     match root::make(&all) {
         Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(Error::file("make", &all)(cause));
