@@ -1,6 +1,6 @@
 //! Laying, verifying and healing the tables.
 
-use wharfline_kernel::nft::{Conditions, Element, Nft, Standing, Table};
+use wharfline_kernel::nft::{BASE_VERSION, Conditions, Element, Nft, Standing, Table};
 
 use crate::lab::{become_host, laid, published, run, tag, try_run};
 
@@ -110,7 +110,10 @@ fn a_table_of_an_older_version_is_replaced() {
 #[test]
 fn a_table_of_a_newer_version_is_left_alone() {
     become_host();
-    run("nft add table inet wharfline '{ comment \"wharfline 2\"; }'");
+    let newer = BASE_VERSION + 1;
+    run(&format!(
+        "nft add table inet wharfline '{{ comment \"wharfline {newer}\"; }}'"
+    ));
     run("nft add chain inet wharfline of_tomorrow");
     let before = run("nft list ruleset");
     let mut nft = Nft::open().expect("a socket");
