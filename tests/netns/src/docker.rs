@@ -49,7 +49,10 @@ impl Server {
     /// The same on another host of the lab, which has files in common with it.
     #[track_caller]
     pub fn start_on((lab, host): (&Lab, &Namespace), binary: &str, options: &[&str]) -> Server {
-        let name = format!("{binary}-{}", host.name());
+        let name = match host.identity() == lab.host().identity() {
+            true => binary.to_owned(),
+            false => format!("{binary}-{}", host.name()),
+        };
         let path = format!("/run/docker/plugins/{name}.sock");
         let mut command = host.command(ours().find(binary));
         command.args(["serve", "--socket", &path]).args(options);
