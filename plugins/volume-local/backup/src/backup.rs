@@ -106,7 +106,7 @@ fn checked(name: &str) -> Result<&str> {
 fn whole(made: SnapshotFile, noted: Noted) -> Result<Backup> {
     let id = made.id.to_hex().as_str().to_owned();
     let first = noted.first.iter().find_map(|note| match note {
-        Note::Failed { path, problem } => Some(format!("{}: {problem}", path.display())),
+        Note::Failed { path, problem } => Some(format!("{path}: {problem}")),
         _ => None,
     });
     let summary = made.summary.as_ref();

@@ -65,7 +65,7 @@ impl ReadSourceOpen for Unread {
                 })
             }
             Err(cause) => {
-                self.notes.add(Note::of(self.path.clone(), &cause));
+                self.notes.add(Note::of(&self.path, &cause));
                 let told = Error::file("open", &self.path)(cause);
                 Err(RusticError::with_source(
                     ErrorKind::InputOutput,
@@ -170,17 +170,15 @@ impl Read for Reading {
             Ok(length) => {
                 self.at += length as u64;
                 if length == 0 && !buffer.is_empty() && self.has_changed() {
-                    self.unread
-                        .notes
-                        .add(Note::Changed(self.unread.path.clone()));
+                    self.unread.notes.add(Note::Changed {
+                        path: self.unread.path.display().to_string(),
+                    });
                 }
                 Ok(length)
             }
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Err(cause),
             Err(cause) => {
-                self.unread
-                    .notes
-                    .add(Note::of(self.unread.path.clone(), &cause));
+                self.unread.notes.add(Note::of(&self.unread.path, &cause));
                 Err(cause)
             }
         }

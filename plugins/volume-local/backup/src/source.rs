@@ -25,23 +25,26 @@ use crate::reader::{Seen, Unread};
 pub enum Note {
     /// It could not be read, and is missing in the snapshot.
     Failed {
-        /// Relative to the tree's root.
-        path: PathBuf,
+        /// Relative to the tree's root; what is no UTF-8 in it is replaced.
+        path: String,
         /// What the kernel said.
         problem: String,
     },
     /// It was removed between the listing of its directory and its turn.
     Gone {
-        /// Relative to the tree's root.
-        path: PathBuf,
+        /// As above.
+        path: String,
     },
     /// It was written to while it was read: its contents are of no single moment.
-    #[serde(untagged)]
-    Changed(PathBuf),
+    Changed {
+        /// As above.
+        path: String,
+    },
 }
 
 impl Note {
-    pub(crate) fn of(path: PathBuf, cause: &io::Error) -> Note {
+    pub(crate) fn of(path: &Path, cause: &io::Error) -> Note {
+        let path = path.display().to_string();
         match cause.kind() {
             io::ErrorKind::NotFound => Note::Gone { path },
             _ => Note::Failed {
@@ -75,7 +78,7 @@ impl Notes {
         match note {
             Note::Failed { .. } => noted.failed += 1,
             Note::Gone { .. } => noted.gone += 1,
-            Note::Changed(_) => noted.changed += 1,
+            Note::Changed { .. } => noted.changed += 1,
         }
         if noted.first.len() < KEPT {
             noted.first.push(note);
@@ -280,7 +283,7 @@ impl Iterator for Walk {
                 Ok(entry)
             }
             Err((path, cause)) => {
-                self.notes.add(Note::of(path.clone(), &cause));
+                self.notes.add(Note::of(&path, &cause));
                 let told = Error::file("read", &path)(cause);
                 Err(RusticError::with_source(
                     ErrorKind::InputOutput,

@@ -159,3 +159,44 @@ fn a_killed_restore_leaves_the_repository_as_it_was() {
     assert_same_world(&tree, &back);
     lab.restic_checks();
 }
+
+#[test]
+fn packs_of_a_killed_backup_are_used_by_the_next() {
+    let lab = Lab::new();
+    let tree = lab.directory("tree");
+    fs::write(tree.join("file"), noise(3, 40 << 20)).expect("a file");
+    lab.init();
+    let words = ["backup", &text(&tree), "vol"];
+    finish(&lab, &words);
+    // As if it had been killed before it wrote its index: with its packs there, and its lock.
+    for path in stored(&lab, "index")
+        .into_iter()
+        .chain(stored(&lab, "snapshots"))
+    {
+        fs::remove_file(path).expect("removed");
+    }
+    let mut killed = start(&lab, &words);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Under its name: before, it is being written.
+    let is_lock = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
+    while !stored(&lab, "locks").iter().any(is_lock) {
+        assert!(Instant::now() < deadline, "it takes no lock");
+        std::thread::yield_now();
+    }
+    killed.kill().expect("killed");
+    killed.wait().expect("its end");
+    let size = |lab: &Lab| -> u64 {
+        stored(lab, "data")
+            .iter()
+            .map(|pack| pack.metadata().expect("a pack").len())
+            .sum()
+    };
+    let before = size(&lab);
+    finish(&lab, &words);
+    assert!(
+        size(&lab) < before + (1 << 20),
+        "{before} bytes became {}",
+        size(&lab)
+    );
+    lab.restic_checks();
+}

@@ -347,7 +347,7 @@ fn bytes(value: &Value) -> String {
 
 fn backed_up(value: &Value) -> String {
     let mut told = format!(
-        "{}\n{} in {} files, {} new in the repository; {}\n",
+        "{}\n{} in {} files and folders, {} new in the repository; {}\n",
         word(value, "id"),
         bytes(&value["bytes"]),
         value["files"],
