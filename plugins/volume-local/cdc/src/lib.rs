@@ -1,5 +1,5 @@
 //! Rabin's rolling fingerprint, under the name and with the interface that rustic_core uses of the crate rustic_cdc.
-//! That one computes its tables for every file anew, which took two thirds of a backup of small files; here they are kept.
+//! That one computes its tables for every file anew; here they are kept.
 //! It must never cut elsewhere than restic does, or nothing is shared with what restic wrote: the tests of wharfline-backup tell.
 
 use std::sync::{Arc, Mutex, PoisonError};
