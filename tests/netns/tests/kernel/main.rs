@@ -28,3 +28,4 @@ mod traffic;
 mod volume;
 mod volume_backup;
 mod volume_crash;
+mod volume_operations;
