@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Lab, assert_same_world, open, plant, restore_latest, silent, stored, subject};
+use common::{
+    Lab, assert_same_world, is_locked, open, plant, restore_latest, silent, stored, subject,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use wharfline_backup::{Access, Error, Filter, Password, Policy, Repository};
 
@@ -180,7 +182,7 @@ fn an_exclusive_lock_is_respected_while_it_lives_and_removed_when_it_is_dead() {
     let mut restic = restic.spawn().expect("restic");
     let pid = Pid::from_child(&restic);
     let deadline = Instant::now() + Duration::from_secs(60);
-    while stored(&lab, "locks").is_empty() {
+    while !is_locked(&lab) {
         assert!(Instant::now() < deadline, "restic takes no lock");
         std::thread::yield_now();
     }

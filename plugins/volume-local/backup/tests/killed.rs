@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::{Lab, PASSWORD, assert_same_world, noise, silent, stored};
+use common::{Lab, PASSWORD, assert_same_world, is_locked, noise, silent, stored};
 use wharfline_backup::Filter;
 
 /// The example `repository`, which is built with the tests.
@@ -178,8 +178,7 @@ fn packs_of_a_killed_backup_are_used_by_the_next() {
     let mut killed = start(&lab, &words);
     let deadline = Instant::now() + Duration::from_secs(60);
     // Under its name: before, it is being written.
-    let is_lock = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
-    while !stored(&lab, "locks").iter().any(is_lock) {
+    while !is_locked(&lab) {
         assert!(Instant::now() < deadline, "it takes no lock");
         std::thread::yield_now();
     }

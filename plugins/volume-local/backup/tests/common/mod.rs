@@ -373,3 +373,9 @@ pub(crate) fn stored(lab: &Lab, kind: &str) -> Vec<PathBuf> {
     let all = paths(&root).into_iter().map(|path| root.join(path));
     all.filter(|path| path.is_file()).collect()
 }
+
+/// Whether somebody has a lock on the repository, under its final name: it is written under another one.
+pub(crate) fn is_locked(lab: &Lab) -> bool {
+    let is_lock = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
+    stored(lab, "locks").iter().any(is_lock)
+}
