@@ -63,8 +63,9 @@ pub(in crate::work) fn is_everything(copy: &Path) {
         Path::new("/etc/passwd")
     );
     assert_eq!(at("sparse").len(), 64 << 20);
+    // What is copied of 64 MiB is a piece or two around the data.
     assert!(
-        at("sparse").blocks() < 100,
+        at("sparse").blocks() <= 512,
         "{} blocks",
         at("sparse").blocks()
     );
