@@ -12,6 +12,7 @@ use wharfline_kernel::route::IpRoute;
 use wharfline_spec::cni::CniResult;
 use wharfline_spec::names::{ContainerId, IfName, NetworkName, VlanId};
 
+use crate::attachment::AttachmentKey;
 use crate::mac;
 
 pub mod interior;
@@ -443,6 +444,17 @@ pub enum Target {
         /// Its name.
         link: IfName,
     },
+}
+
+impl Target {
+    /// What the reference plugins left of this attachment: whoever takes over from them clears it.
+    pub fn predecessor(key: &AttachmentKey) -> Target {
+        Target::Predecessor {
+            network: key.network.clone(),
+            container: key.container.clone(),
+            ifname: key.ifname.clone(),
+        }
+    }
 }
 
 /// All that a driver decides for one attachment.

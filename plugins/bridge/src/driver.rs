@@ -76,11 +76,7 @@ impl Driver for BridgeDriver {
             None => marks(key),
         };
         if config.masquerade.any() && config.succeeds_reference {
-            targets.push(Target::Predecessor {
-                network: key.network.clone(),
-                container: key.container.clone(),
-                ifname: key.ifname.clone(),
-            });
+            targets.push(Target::predecessor(key));
         }
         targets
     }

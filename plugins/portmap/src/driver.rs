@@ -115,11 +115,7 @@ impl Driver for PortmapDriver {
             Some(record) => record.own.clone(),
             None => vec![Target::MarkedElements { tag: key.tag() }],
         };
-        targets.push(Target::Predecessor {
-            network: key.network.clone(),
-            container: key.container.clone(),
-            ifname: key.ifname.clone(),
-        });
+        targets.push(Target::predecessor(key));
         targets
     }
 

@@ -90,8 +90,15 @@ enum Victim {
     Starter,
 }
 
-/// How many system calls apart the kills of one test are: all of them take minutes. A prime walks over loops.
-const STRIDE: usize = 7;
+/// How many system calls apart the kills of one test are: all of them, with `WHARFLINE_EVERY_SYSTEM_CALL`, take minutes.
+/// A prime walks over loops.
+fn stride() -> usize {
+    match std::env::var_os("WHARFLINE_EVERY_SYSTEM_CALL") {
+        Some(_) => 1,
+        None => 7,
+    }
+}
+
 /// Where the trace and the traced shim's script are: beside the root filesystem, which is no part of the world.
 pub(crate) const TRACE: &str = "/var/lib/rootfs/trace";
 const TRACED_SHIM: &str = "/var/lib/rootfs/traced-shim";
@@ -154,7 +161,7 @@ fn killed_with_driver(victim: Victim) {
     host.wharf(&["wait", "stays"]);
     host.wharf(&["rm", "-f", "-v", "stays"]);
     let calls = calls(&host);
-    for (name, nth) in calls.iter().step_by(STRIDE) {
+    for (name, nth) in calls.iter().step_by(stride()) {
         let strike = format!("-o /dev/null -e inject={name}:signal=KILL:when={nth}");
         traced(&host, case, &strike);
         let what = format!("{victim:?} killed at {name} number {nth} to be cleaned up after");
@@ -215,7 +222,7 @@ fn killed_everywhere(victim: Victim, image: &str) {
         "only {} system calls were seen",
         calls.len()
     );
-    for (name, nth) in calls.iter().step_by(STRIDE) {
+    for (name, nth) in calls.iter().step_by(stride()) {
         let strike = format!("-o /dev/null -e inject={name}:signal=KILL:when={nth}");
         traced(&host, case, &strike);
         let what = format!("{victim:?} killed at {name} number {nth} to be cleaned up after");

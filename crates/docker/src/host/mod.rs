@@ -1,8 +1,9 @@
 //! What every network driver of ours does on a Docker host: networks that outlive it, and endpoints that it finds again.
-//! A plugin says what its networks are ([`NetworkKind`]) and serves [`Networks`] of it.
+//! A plugin says what its networks are ([`NetworkKind`]), and [`serve`] is its server.
 //! It must never reach the kernel's links and tables past the engine, nor know what a bridge or a parent is.
 //!
 //! ```text
+//! serve       the program
 //! kind        what a plugin's networks are
 //! networks    CreateNetwork, DeleteNetwork, and all that a restart finds
 //! calls       the calls about endpoints
@@ -17,10 +18,12 @@ mod endpoint;
 mod kind;
 mod measured;
 mod networks;
+mod serve;
 mod store;
 mod subnets;
 
 pub use endpoint::Endpoint;
 pub use kind::NetworkKind;
 pub use networks::{Network, Networks};
+pub use serve::serve;
 pub use subnets::Subnets;

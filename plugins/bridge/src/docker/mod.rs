@@ -19,34 +19,12 @@ mod published;
 mod publishing;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use wharfline_docker::host::Networks;
-use wharfline_docker::{Arguments, NetworkProtocol, Program, Protocol};
-use wharfline_kernel::sysctl;
+use wharfline_docker::host;
 
 use network::DockerNetwork;
 
-/// Where kernel parameters are: a managed plugin has the host's /proc/sys at another path, writable.
-const SYSCTLS: &str = "--sysctls";
-
 /// Serves until SIGTERM.
 pub(crate) fn main() -> ExitCode {
-    let program = Program {
-        name: "bridge",
-        plugin: "wharf-bridge",
-        options: &[(
-            SYSCTLS,
-            "PATH  where kernel parameters are written; /proc/sys unless said",
-        )],
-    };
-    wharfline_docker::main(program, open)
-}
-
-fn open(arguments: &Arguments) -> Result<Arc<dyn Protocol>, String> {
-    if let Some(place) = arguments.values(SYSCTLS).last() {
-        sysctl::look_below(place.into());
-    }
-    let networks = Networks::<DockerNetwork>::restore().map_err(|e| e.to_string())?;
-    Ok(Arc::new(NetworkProtocol(networks)))
+    host::serve::<DockerNetwork>("bridge", "wharf-bridge")
 }

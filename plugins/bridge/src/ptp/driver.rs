@@ -68,11 +68,7 @@ impl Driver for PtpDriver {
             None => marks(key),
         };
         if config.masquerade {
-            targets.push(Target::Predecessor {
-                network: key.network.clone(),
-                container: key.container.clone(),
-                ifname: key.ifname.clone(),
-            });
+            targets.push(Target::predecessor(key));
         }
         targets
     }

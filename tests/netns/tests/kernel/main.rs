@@ -28,4 +28,5 @@ mod traffic;
 mod volume;
 mod volume_backup;
 mod volume_crash;
+mod volume_host;
 mod volume_operations;

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::volume::Host;
+use crate::volume_host::Host;
 
 const REPOSITORY: &str = "/run/repository";
 const SECRETS: &str = "/run/secrets.json";

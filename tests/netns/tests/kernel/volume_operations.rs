@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::volume::{Host, ROOT, each_kind};
+use crate::volume_host::{Host, ROOT, each_kind};
 
 #[test]
 fn snapshots_roll_back_and_clones_are_apart() {
