@@ -33,7 +33,11 @@ pub fn parse(text: &str) -> Option<i128> {
         Some(at) => rest.split_at(at),
         None => (rest, "Z"),
     };
-    let seconds = if clock.len() == "00:00".len() { ":00" } else { "" };
+    let seconds = if clock.len() == "00:00".len() {
+        ":00"
+    } else {
+        ""
+    };
     let utc = humantime::parse_rfc3339(&format!("{date}T{clock}{seconds}Z")).ok()?;
     let nanoseconds = utc.duration_since(UNIX_EPOCH).ok()?.as_nanos();
     Some(nanoseconds.cast_signed() - offset_seconds(offset)? * 1_000_000_000)

@@ -91,6 +91,25 @@ impl DockerHost {
         self.machine.run(&["rm", "-f", "/run/docker.pid"]);
     }
 
+    /// Kills plugins, dockerd and all containers at once, starts them again, and waits until `container` runs again.
+    #[track_caller]
+    pub(crate) fn kill_all_and_restart(&mut self, container: &str) {
+        let others = ["dockerd", "containerd", "containerd-shim", "httpd"];
+        self.kill(&[&PLUGINS[..], &others].concat());
+        self.docker_is_gone();
+        self.start_plugins();
+        self.start_dockerd();
+        let format = "{{.State.Running}} {{.State.Restarting}}";
+        wait_for(
+            "the container to run again",
+            Duration::from_secs(60),
+            || {
+                let state = self.docker(&["inspect", "-f", format, container]);
+                (state == "true false").then_some(()).ok_or(state)
+            },
+        );
+    }
+
     pub(crate) fn start_dockerd(&mut self) {
         self.dockerd = Some(start_dockerd(&self.machine, self.options));
     }

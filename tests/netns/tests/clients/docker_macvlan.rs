@@ -2,12 +2,11 @@
 //! them. The host's uplink is the parent, and what is beyond it their router.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde_json::json;
 use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
-use wharfline_testkit::{Outside, World, wait_for};
+use wharfline_testkit::{Outside, World};
 
 use crate::docker_host::{DockerHost, PAGE, PLUGINS, page};
 use crate::machine::{IMAGE, fetches};
@@ -282,25 +281,7 @@ fn what_is_killed_comes_back_with_all_that_it_had() {
     host.docker(&["rm", "-f", "second"]);
 
     // dockerd and the plugins at once: what should run runs again, and a dead one's address is given out again.
-    host.kill(
-        &[
-            &PLUGINS[..],
-            &["dockerd", "containerd", "containerd-shim", "httpd"],
-        ]
-        .concat(),
-    );
-    host.docker_is_gone();
-    host.start_plugins();
-    host.start_dockerd();
-    wait_for(
-        "the container to run again",
-        Duration::from_secs(60),
-        || {
-            let format = "{{.State.Running}} {{.State.Restarting}}";
-            let state = host.docker(&["inspect", "-f", format, "web"]);
-            (state == "true false").then_some(()).ok_or(state)
-        },
-    );
+    host.kill_all_and_restart("web");
     host.serves(ip("198.18.0.100"));
     host.docker(&["rm", "-f", "brief"]);
     host.run("heir", "lan", &["--ip", &brief]);

@@ -1,10 +1,8 @@
 //! dockerd 20.10 with our drivers: networks, addresses and published ports of `docker run`, as its users know them.
 
-use std::time::Duration;
-
 use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
-use wharfline_testkit::{Outside, World, wait_for};
+use wharfline_testkit::{Outside, World};
 
 use crate::docker_host::{DockerHost, PAGE, PLUGINS, page};
 use crate::machine::{IMAGE, fetches};
@@ -207,29 +205,7 @@ fn what_is_killed_comes_back_with_all_that_it_had() {
     host.docker(&["rm", "-f", "second"]);
 
     // dockerd and the plugins at once: what should run runs again, at an address and with its port.
-    host.kill(
-        &[
-            &PLUGINS[..],
-            &["dockerd", "containerd", "containerd-shim", "httpd"],
-        ]
-        .concat(),
-    );
-    host.docker_is_gone();
-    host.start_plugins();
-    host.start_dockerd();
-    wait_for(
-        "the container to run again",
-        Duration::from_secs(60),
-        || {
-            let state = host.docker(&[
-                "inspect",
-                "-f",
-                "{{.State.Running}} {{.State.Restarting}}",
-                "web",
-            ]);
-            (state == "true false").then_some(()).ok_or(state)
-        },
-    );
+    host.kill_all_and_restart("web");
     assert!(serves(&host));
     let endpoints = host
         .world()
