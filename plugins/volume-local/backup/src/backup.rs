@@ -53,9 +53,10 @@ impl Repository {
     /// The repository can't be written, or is locked. [`Error::Incomplete`] where files could not be read: the snapshot is
     /// there nevertheless, without them.
     pub fn backup(&self, subject: Subject, progress: &Arc<dyn Progress>) -> Result<Backup> {
-        let lock = self.lock()?;
-        if lock.interrupted {
+        let mut lock = self.lock()?;
+        if lock.finds_dead() {
             self.adopt_packs()?;
+            lock.remove_dead()?;
         }
         let path = PathBuf::from("/").join(checked(&subject.name)?);
         let snapshot = self.described(&subject)?;

@@ -134,7 +134,7 @@ impl Repository {
         progress: &Arc<dyn Progress>,
     ) -> Result<Forgotten> {
         let options = policy.options()?;
-        let _lock = self.lock()?;
+        let mut lock = self.lock()?;
         let mut groups: BTreeMap<_, Vec<SnapshotFile>> = BTreeMap::new();
         for snapshot in self.snapshots(filter)? {
             groups
@@ -165,6 +165,7 @@ impl Repository {
         }
         let (freed, marked) = self.prune(progress)?;
         self.store().sweep()?;
+        lock.remove_dead()?;
         Ok(Forgotten {
             kept,
             removed,

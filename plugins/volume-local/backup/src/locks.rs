@@ -21,6 +21,10 @@ use crate::store::{Kind, Store};
 const REFRESH: Duration = Duration::from_secs(5 * 60);
 const STALE: SignedDuration = SignedDuration::from_mins(30);
 
+/// Whose locks they are, by what they do: nothing of a reader that died is left to be used.
+const WRITER: &str = "wharfline";
+const READER: &str = "wharfline-reader";
+
 /// The contents of a lock file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Holder {
@@ -44,27 +48,35 @@ struct Holder {
 pub(crate) struct Lock {
     stop: Option<Sender<()>>,
     keeper: Option<JoinHandle<()>>,
-    /// Whether a lock of somebody who died was there: an operation was interrupted.
-    pub(crate) interrupted: bool,
+    store: Arc<dyn Store>,
+    /// Locks of writers who died: their operations were interrupted.
+    dead: Vec<String>,
 }
 
 struct Keeper {
+    whose: &'static str,
     store: Arc<dyn Store>,
     key: Arc<Key>,
     name: String,
 }
 
 impl Lock {
-    /// Takes a lock. Written first and looked around after, as `restic` does, so that of two at least one sees the other.
+    /// Takes a lock to write.
     pub(crate) fn take(store: &Arc<dyn Store>, key: &Arc<Key>) -> Result<Lock> {
-        let name = write(store, key)?;
+        Lock::of(WRITER, store, key)
+    }
+
+    /// Written first and looked around after, as `restic` does, so that of two at least one sees the other.
+    fn of(whose: &'static str, store: &Arc<dyn Store>, key: &Arc<Key>) -> Result<Lock> {
+        let name = write(whose, store, key)?;
         let keeper = Keeper {
+            whose,
             store: Arc::clone(store),
             key: Arc::clone(key),
             name,
         };
-        let interrupted = match keeper.look_around() {
-            Ok(interrupted) => interrupted,
+        let dead = match keeper.look_around() {
+            Ok(dead) => dead,
             Err(cause) => {
                 keeper.store.remove(Kind::Lock, &keeper.name)?;
                 return Err(cause);
@@ -75,13 +87,14 @@ impl Lock {
         Ok(Lock {
             stop: Some(stop),
             keeper: Some(keeper),
-            interrupted,
+            store: Arc::clone(store),
+            dead,
         })
     }
 
     /// Takes a lock to read; where nobody can write, nobody can prune either.
     pub(crate) fn take_to_read(store: &Arc<dyn Store>, key: &Arc<Key>) -> Result<Lock> {
-        match Lock::take(store, key) {
+        match Lock::of(READER, store, key) {
             Err(Error::File { source, .. })
                 if matches!(
                     source.kind(),
@@ -91,11 +104,25 @@ impl Lock {
                 Ok(Lock {
                     stop: None,
                     keeper: None,
-                    interrupted: false,
+                    store: Arc::clone(store),
+                    dead: Vec::new(),
                 })
             }
             taken => taken,
         }
+    }
+
+    /// Whether an operation was interrupted.
+    pub(crate) fn finds_dead(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
+    /// Removes the locks of dead writers: for whoever has made use of what they left. Readers let them stay.
+    pub(crate) fn remove_dead(&mut self) -> Result<()> {
+        for name in self.dead.drain(..) {
+            self.store.remove(Kind::Lock, &name)?;
+        }
+        Ok(())
     }
 }
 
@@ -110,9 +137,9 @@ impl Drop for Lock {
 }
 
 impl Keeper {
-    /// Removes the locks of the dead; says whether there were any. Fails where somebody alive excludes others.
-    fn look_around(&self) -> Result<bool> {
-        let mut interrupted = false;
+    /// The locks of dead writers; those of dead readers go. Fails where somebody alive excludes others.
+    fn look_around(&self) -> Result<Vec<String>> {
+        let mut dead = Vec::new();
         for (name, _) in self.store.list(Kind::Lock)? {
             if name == self.name {
                 continue;
@@ -121,9 +148,10 @@ impl Keeper {
             let Some(holder) = self.read(&name) else {
                 continue;
             };
-            if holder.is_dead() {
+            if holder.is_dead() && holder.username == READER {
                 self.store.remove(Kind::Lock, &name)?;
-                interrupted = true;
+            } else if holder.is_dead() {
+                dead.push(name);
             } else if holder.exclusive {
                 return Err(Error::Locked {
                     repository: self.store.location(),
@@ -131,7 +159,7 @@ impl Keeper {
                 });
             }
         }
-        Ok(interrupted)
+        Ok(dead)
     }
 
     fn read(&self, name: &str) -> Option<Holder> {
@@ -143,7 +171,7 @@ impl Keeper {
     fn keep(mut self, stopped: &mpsc::Receiver<()>) {
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(REFRESH) {
             // What fails now is tried again after five minutes, long before others take the lock for stale.
-            if let Ok(fresh) = write(&self.store, &self.key) {
+            if let Ok(fresh) = write(self.whose, &self.store, &self.key) {
                 let old = std::mem::replace(&mut self.name, fresh);
                 let _ = self.store.remove(Kind::Lock, &old);
             }
@@ -153,14 +181,15 @@ impl Keeper {
     }
 }
 
-fn write(store: &Arc<dyn Store>, key: &Key) -> Result<String> {
+fn write(whose: &str, store: &Arc<dyn Store>, key: &Key) -> Result<String> {
     let location = store.location();
     let failed = |problem: String| Error::Repository {
         doing: "lock",
         repository: location.clone(),
         problem,
     };
-    let plain = serde_json::to_vec(&Holder::new()).map_err(|cause| failed(cause.to_string()))?;
+    let plain =
+        serde_json::to_vec(&Holder::new(whose)).map_err(|cause| failed(cause.to_string()))?;
     let sealed = key
         .seal(&plain)
         .map_err(|cause| failed(cause.to_string()))?;
@@ -180,12 +209,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 impl Holder {
-    fn new() -> Holder {
+    fn new(whose: &str) -> Holder {
         Holder {
             time: Timestamp::now(),
             exclusive: false,
             hostname: hostname(),
-            username: "wharfline".to_owned(),
+            username: whose.to_owned(),
             pid: getpid().as_raw_nonzero().get(),
             uid: getuid().as_raw(),
             gid: getgid().as_raw(),
@@ -194,11 +223,18 @@ impl Holder {
 
     fn is_dead(&self) -> bool {
         let age = Timestamp::now().duration_since(self.time);
-        let gone = || {
-            Pid::from_raw(self.pid)
+        age > STALE || (self.hostname == hostname() && self.is_gone())
+    }
+
+    /// Whether its process is no more, or has ended and waits for a parent that does not care (proc_pid_stat(5)).
+    fn is_gone(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('Z' | 'X'))
+            || Pid::from_raw(self.pid)
                 .is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
-        };
-        age > STALE || (self.hostname == hostname() && gone())
     }
 
     fn told(&self) -> String {

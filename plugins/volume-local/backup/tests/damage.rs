@@ -7,13 +7,15 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{
-    Lab, assert_same_world, is_locked, open, plant, restore_latest, silent, stored, subject,
+    Lab, assert_same_world, assert_undamaged, open, plant, restore_latest, silent, stored, subject,
+    whole,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::fs::{CWD, FileType, Mode};
 use wharfline_backup::{Access, Error, Filter, Password, Policy, Repository};
+use wharfline_testkit::wait_for;
 
 /// A repository with one backup of a planted tree.
 fn backed_up() -> (Lab, Repository) {
@@ -35,6 +37,10 @@ fn flip(path: &Path, at: u64) {
         .expect("a pack");
     file.seek(SeekFrom::Start(0)).expect("its begin");
     file.write_all(&contents).expect("a pack");
+}
+
+fn make_fifo(path: &Path) {
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
 }
 
 fn largest_pack(lab: &Lab) -> std::path::PathBuf {
@@ -168,7 +174,10 @@ fn links_lead_nowhere_neither_when_read_nor_when_restored() {
 #[test]
 fn an_exclusive_lock_is_respected_while_it_lives_and_removed_when_it_is_dead() {
     let (lab, repository) = backed_up();
-    // `restic check` excludes others. It is stopped as soon as its lock is there.
+    // `restic check` excludes others. It reads the index when it has its lock, and waits for a FIFO as long as we want.
+    let index = stored(&lab, "index").pop().expect("an index");
+    fs::rename(&index, lab.path("index aside")).expect("aside");
+    make_fifo(&index);
     let mut restic = Command::new("restic");
     restic
         .arg("-r")
@@ -180,17 +189,16 @@ fn an_exclusive_lock_is_respected_while_it_lives_and_removed_when_it_is_dead() {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut restic = restic.spawn().expect("restic");
-    let pid = Pid::from_child(&restic);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_locked(&lab) {
-        assert!(Instant::now() < deadline, "restic takes no lock");
-        std::thread::yield_now();
-    }
-    kill_process(pid, Signal::STOP).expect("stopped");
+    wait_for("restic's lock", Duration::from_secs(60), || {
+        whole(&lab, "locks")
+            .pop()
+            .ok_or_else(|| "there is none".to_owned())
+    });
     let refused = repository.backup(subject(&lab.path("tree"), "vol"), &silent());
     assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
     restic.kill().expect("killed");
     restic.wait().expect("its end");
+    fs::rename(lab.path("index aside"), &index).expect("back");
     repository
         .backup(subject(&lab.path("tree"), "vol"), &silent())
         .expect("a backup");
@@ -228,13 +236,7 @@ fn a_full_disk_fails_the_backup_and_leaves_earlier_ones_whole() {
             .len(),
         1
     );
-    assert!(
-        repository
-            .verify(&silent())
-            .expect("verified")
-            .damages
-            .is_empty()
-    );
+    assert_undamaged(&repository);
     let unmounted = Command::new("umount").arg(&small).status();
     assert!(unmounted.expect("umount").success());
 }

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Lab, allocated, assert_same_world, plant, restore_latest, silent, subject};
+use common::{
+    Lab, allocated, assert_same_world, assert_undamaged, plant, restore_latest, silent, subject,
+};
 use wharfline_backup::Filter;
 
 #[test]
@@ -61,13 +63,7 @@ fn we_restore_what_restic_wrote() {
     let repository = lab.open();
     restore_latest(&repository, &back);
     assert_same_world(&tree, &back);
-    assert!(
-        repository
-            .verify(&silent())
-            .expect("verified")
-            .damages
-            .is_empty()
-    );
+    assert_undamaged(&repository);
 }
 
 #[test]
@@ -101,13 +97,7 @@ fn both_write_to_one_repository_and_share_its_blobs() {
     };
     assert_eq!(repository.snapshots(&ours).expect("snapshots").len(), 1);
     lab.restic(&["forget", "--keep-last", "1", "--prune"]);
-    assert!(
-        repository
-            .verify(&silent())
-            .expect("verified")
-            .damages
-            .is_empty()
-    );
+    assert_undamaged(&repository);
 }
 
 #[test]

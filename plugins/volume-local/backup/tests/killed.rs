@@ -1,15 +1,19 @@
-//! SIGKILL at many moments: earlier backups stay whole, and the next command converges.
+//! SIGKILL where a command has just changed something: earlier backups stay whole, and the next command converges.
+//!
+//! Twelve moments of each in `./test`, spread over the run; every one with WHARFLINE_EVERY_SYSTEM_CALL=1.
 
 mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use common::{Lab, PASSWORD, assert_same_world, is_locked, noise, silent, stored};
+use common::{Lab, PASSWORD, assert_same_world, assert_undamaged, noise, plant, whole};
 use wharfline_backup::Filter;
+use wharfline_testkit::fault::{self, Stops, StruckCommand};
+
+/// Moments of one command, unless all are asked for.
+const MOMENTS: usize = 12;
 
 /// The example `repository`, which is built with the tests.
 fn program() -> PathBuf {
@@ -21,41 +25,85 @@ fn program() -> PathBuf {
         .join("examples/repository")
 }
 
-fn start(lab: &Lab, words: &[&str]) -> Child {
+fn command(lab: &Lab, words: &[&str]) -> Command {
     let mut command = Command::new(program());
     command
         .args(words)
         .arg(lab.path("repository"))
         .env("RESTIC_PASSWORD", PASSWORD);
     command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the example")
 }
 
 fn finish(lab: &Lab, words: &[&str]) {
+    let output = command(lab, words).output().expect("the example");
+    assert!(output.status.success(), "{words:?}: {output:?}");
+}
+
+fn killed_at(lab: &Lab, words: &[&str], nth: usize) -> StruckCommand {
+    fault::command_killed_at(command(lab, words), &[], nth, Stops::EveryChange)
+}
+
+/// Kills a command at moments of its run, each time from the same begin; `check` is told what it was about to do.
+fn killed_everywhere(lab: &Lab, words: &[&str], begin: impl Fn(), check: impl Fn(&str)) {
+    begin();
+    let all = killed_at(lab, words, usize::MAX);
+    assert!(all.output.succeeded(), "{words:?}: {}", all.output);
+    let step = match std::env::var_os("WHARFLINE_EVERY_SYSTEM_CALL") {
+        Some(_) => 1,
+        None => all.stops.div_ceil(MOMENTS),
+    };
+    let (mut moments, mut killed) = (0, 0);
+    for nth in (1..=all.stops).step_by(step) {
+        begin();
+        let struck = killed_at(lab, words, nth);
+        moments += 1;
+        killed += usize::from(struck.at.is_some());
+        let at = struck.at.unwrap_or_else(|| "its end".to_owned());
+        check(&format!("{words:?} killed at stop {nth}, {at}"));
+    }
+    // Its threads share the work anew each time: a run may have a few stops less.
     assert!(
-        start(lab, words).wait().expect("its end").success(),
-        "{words:?}"
+        moments >= MOMENTS / 2 && killed * 10 >= moments * 9,
+        "{killed} of {moments} moments came"
     );
 }
 
-/// Kills it after a time; says whether it was still there.
-fn killed_after(mut child: Child, time: Duration) -> bool {
-    // Nothing ever comes: it is the wait for a moment that is meant.
-    let (_keep, never) = mpsc::channel::<()>();
-    let _ = never.recv_timeout(time);
-    let alive = child.try_wait().expect("its state").is_none();
-    child.kill().expect("killed");
-    child.wait().expect("its end");
-    alive
+/// Keeps the repository as it is now; the result puts it back.
+fn kept(lab: &Lab) -> impl Fn() {
+    let (repository, kept) = (lab.path("repository"), lab.path("kept"));
+    let copy = |from: &Path, to: &Path| {
+        let done = Command::new("cp").arg("-a").args([from, to]).status();
+        assert!(done.expect("cp").success());
+    };
+    copy(&repository, &kept);
+    move || {
+        fs::remove_dir_all(&repository).expect("removed");
+        copy(&kept, &repository);
+    }
 }
 
-fn duration(lab: &Lab, words: &[&str]) -> Duration {
-    let begin = Instant::now();
-    finish(lab, words);
-    begin.elapsed()
+/// Bytes in packs that are whole.
+fn packed(lab: &Lab) -> u64 {
+    whole(lab, "data")
+        .iter()
+        .map(|pack| pack.metadata().expect("a pack").len())
+        .sum()
+}
+
+fn snapshots(lab: &Lab) -> usize {
+    let all = lab.open().snapshots(&Filter::default());
+    all.expect("snapshots").len()
+}
+
+fn restores_as(lab: &Lab, tree: &Path) {
+    let back = lab.directory("back");
+    finish(lab, &["restore", &text(&back)]);
+    assert_same_world(tree, &back);
+    fs::remove_dir_all(back).expect("removed");
+}
+
+fn assert_unlocked(lab: &Lab, when: &str) {
+    assert_eq!(whole(lab, "locks"), Vec::<PathBuf>::new(), "{when}");
 }
 
 fn text(path: &Path) -> String {
@@ -70,37 +118,23 @@ fn a_killed_backup_harms_nothing_and_the_next_goes_on_from_it() {
     lab.init();
     let words = ["backup", &text(&tree), "vol"];
     finish(&lab, &words);
-    fs::write(tree.join("new"), noise(2, 60 << 20)).expect("a file");
-    let whole = duration(&lab, &["backup", &text(&tree), "timed"]);
-    let mut alive = 0;
-    for moment in 1..=12u32 {
-        fs::write(tree.join("new"), noise(100 + u64::from(moment), 60 << 20)).expect("a file");
-        alive += u32::from(killed_after(start(&lab, &words), whole * moment / 12));
-        let repository = lab.open();
-        assert!(
-            repository
-                .verify(&silent())
-                .expect("verified")
-                .damages
-                .is_empty(),
-            "moment {moment}"
-        );
-    }
-    assert!(alive >= 6, "only {alive} were killed");
-    let packs = stored(&lab, "data").len();
+    let begin = kept(&lab);
+    fs::write(tree.join("new"), noise(2, 30 << 20)).expect("a file");
     finish(&lab, &words);
+    let needed = packed(&lab);
+    killed_everywhere(&lab, &words, begin, |when| {
+        // Whoever reads the repository in between must not hide from the next backup that one was killed.
+        assert_undamaged(&lab.open());
+        finish(&lab, &words);
+        assert_unlocked(&lab, when);
+        let packed = packed(&lab);
+        assert!(
+            packed < needed + (1 << 20),
+            "{packed} bytes, {needed} are needed: {when}"
+        );
+        restores_as(&lab, &tree);
+    });
     lab.restic_checks();
-    assert!(
-        stored(&lab, "locks").is_empty(),
-        "a lock of the dead was left"
-    );
-    let back = lab.directory("back");
-    finish(&lab, &["restore", &text(&back)]);
-    assert_same_world(&tree, &back);
-    assert!(
-        stored(&lab, "data").len() >= packs,
-        "a backup removes nothing"
-    );
 }
 
 #[test]
@@ -109,93 +143,35 @@ fn a_killed_forget_leaves_what_stays_whole() {
     let tree = lab.directory("tree");
     lab.init();
     for number in 0..8 {
-        fs::write(tree.join("changing"), noise(number, 4 << 20)).expect("a file");
+        fs::write(tree.join("changing"), noise(number, 2 << 20)).expect("a file");
         finish(&lab, &["backup", &text(&tree), "vol"]);
     }
-    for moment in 1..=8u32 {
-        killed_after(
-            start(&lab, &["forget", "2"]),
-            Duration::from_millis(60 * u64::from(moment)),
-        );
-        assert!(
-            lab.open()
-                .verify(&silent())
-                .expect("verified")
-                .damages
-                .is_empty(),
-            "moment {moment}"
-        );
-    }
-    finish(&lab, &["forget", "2"]);
-    assert_eq!(
-        lab.open()
-            .snapshots(&Filter::default())
-            .expect("snapshots")
-            .len(),
-        2
-    );
+    killed_everywhere(&lab, &["forget", "2"], kept(&lab), |when| {
+        assert_undamaged(&lab.open());
+        assert!(snapshots(&lab) >= 2, "{when}");
+        finish(&lab, &["forget", "2"]);
+        assert_eq!(snapshots(&lab), 2, "{when}");
+        assert_unlocked(&lab, when);
+        restores_as(&lab, &tree);
+    });
     lab.restic_checks();
-    let back = lab.directory("back");
-    finish(&lab, &["restore", &text(&back)]);
-    assert_same_world(&tree, &back);
 }
 
 #[test]
 fn a_killed_restore_leaves_the_repository_as_it_was() {
     let lab = Lab::new();
-    let tree = lab.directory("tree");
-    common::plant(&tree);
+    let (tree, half) = (lab.directory("tree"), lab.path("half"));
+    plant(&tree);
     lab.init();
     finish(&lab, &["backup", &text(&tree), "vol"]);
-    for moment in 1..=6u32 {
-        let back = lab.directory(&format!("back {moment}"));
-        killed_after(
-            start(&lab, &["restore", &text(&back)]),
-            Duration::from_millis(80 * u64::from(moment)),
-        );
-    }
-    let back = lab.directory("back");
-    finish(&lab, &["restore", &text(&back)]);
-    assert_same_world(&tree, &back);
-    lab.restic_checks();
-}
-
-#[test]
-fn packs_of_a_killed_backup_are_used_by_the_next() {
-    let lab = Lab::new();
-    let tree = lab.directory("tree");
-    fs::write(tree.join("file"), noise(3, 40 << 20)).expect("a file");
-    lab.init();
-    let words = ["backup", &text(&tree), "vol"];
-    finish(&lab, &words);
-    // As if it had been killed before it wrote its index: with its packs there, and its lock.
-    for path in stored(&lab, "index")
-        .into_iter()
-        .chain(stored(&lab, "snapshots"))
-    {
-        fs::remove_file(path).expect("removed");
-    }
-    let mut killed = start(&lab, &words);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    // Under its name: before, it is being written.
-    while !is_locked(&lab) {
-        assert!(Instant::now() < deadline, "it takes no lock");
-        std::thread::yield_now();
-    }
-    killed.kill().expect("killed");
-    killed.wait().expect("its end");
-    let size = |lab: &Lab| -> u64 {
-        stored(lab, "data")
-            .iter()
-            .map(|pack| pack.metadata().expect("a pack").len())
-            .sum()
+    let begin = || {
+        let _ = fs::remove_dir_all(&half);
+        fs::create_dir(&half).expect("a directory");
     };
-    let before = size(&lab);
-    finish(&lab, &words);
-    assert!(
-        size(&lab) < before + (1 << 20),
-        "{before} bytes became {}",
-        size(&lab)
-    );
+    killed_everywhere(&lab, &["restore", &text(&half)], begin, |when| {
+        restores_as(&lab, &tree);
+        assert_unlocked(&lab, when);
+        assert_undamaged(&lab.open());
+    });
     lab.restic_checks();
 }

@@ -2,13 +2,17 @@
 
 mod common;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Lab, PASSWORD, assert_same_world, plant, restore_latest, silent, subject};
+use common::{
+    Lab, PASSWORD, assert_same_world, assert_undamaged, plant, restore_latest, silent, subject,
+};
 use wharfline_backup::{Access, Filter, Keys, Policy, Repository};
+use wharfline_testkit::wait_for;
 
 const ID: &str = "wharfline-test";
 const SECRET: &str = "not-a-secret-at-all";
@@ -36,27 +40,30 @@ fn program(name: &str) -> PathBuf {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("its address").port()
+/// An address of the loopback network that no other test has, and a port on it: one that is asked for and let go may be
+/// somebody else's before the server binds it.
+fn free_address() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let host = Ipv4Addr::new(127, high, low, COUNT.fetch_add(1, Ordering::Relaxed));
+    let listener = TcpListener::bind((host, 0)).expect("a port");
+    listener.local_addr().expect("its address")
 }
 
-fn serve(command: &mut Command, port: u16) -> Server {
+fn serve(command: &mut Command, address: SocketAddr) -> Server {
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let child = child.expect("the server (tests/prepare installs it)");
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "the server does not listen");
-        std::thread::yield_now();
-    }
+    wait_for("the server to listen", Duration::from_secs(120), || {
+        TcpStream::connect(address).map_err(|cause| cause.to_string())
+    });
     Server {
         child,
-        endpoint: format!("http://127.0.0.1:{port}"),
+        endpoint: format!("http://{address}"),
     }
 }
 
 fn rclone(lab: &Lab) -> Server {
-    let (port, data) = (free_port(), lab.directory("served"));
+    let (address, data) = (free_address(), lab.directory("served"));
     std::fs::create_dir(data.join("bucket")).expect("a bucket");
     let mut command = Command::new(program("rclone"));
     command
@@ -64,21 +71,19 @@ fn rclone(lab: &Lab) -> Server {
             "serve",
             "s3",
             "--addr",
-            &format!("127.0.0.1:{port}"),
+            &address.to_string(),
             "--auth-key",
             &format!("{ID},{SECRET}"),
         ])
         .arg(data);
-    serve(&mut command, port)
+    serve(&mut command, address)
 }
 
 fn moto() -> Server {
-    let port = free_port();
+    let address = free_address();
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
     let mut command = Command::new(program("moto_server"));
-    let server = serve(
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]),
-        port,
-    );
+    let server = serve(command.args(["-H", &host, "-p", &port]), address);
     let made = Command::new("curl")
         .args(["-sf", "-X", "PUT", &format!("{}/bucket", server.endpoint)])
         .output();
@@ -132,13 +137,7 @@ fn everything_works(server: &Server, lab: &Lab) {
     repository
         .backup(subject(&tree, "vol"), &silent())
         .expect("a second backup");
-    assert!(
-        repository
-            .verify(&silent())
-            .expect("verified")
-            .damages
-            .is_empty()
-    );
+    assert_undamaged(&repository);
     restore_latest(&repository, &back);
     assert_same_world(&tree, &back);
     let policy = Policy {

@@ -111,6 +111,13 @@ pub(crate) fn restore_latest(repository: &Repository, into: &Path) {
         .expect("restored");
 }
 
+/// Reads all of it, as `wharf volume verify` does.
+#[track_caller]
+pub(crate) fn assert_undamaged(repository: &Repository) {
+    let verified = repository.verify(&silent()).expect("verified");
+    assert_eq!(verified.damages, Vec::<String>::new());
+}
+
 /// Bytes that look random, the same for the same seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -367,15 +374,15 @@ pub(crate) fn allocated(path: &Path) -> u64 {
     path.metadata().expect("metadata").blocks() * 512
 }
 
-/// The files of a kind in the lab's repository.
+/// The files of a kind in the lab's repository, those that are being written included.
 pub(crate) fn stored(lab: &Lab, kind: &str) -> Vec<PathBuf> {
     let root = lab.path("repository").join(kind);
     let all = paths(&root).into_iter().map(|path| root.join(path));
     all.filter(|path| path.is_file()).collect()
 }
 
-/// Whether somebody has a lock on the repository, under its final name: it is written under another one.
-pub(crate) fn is_locked(lab: &Lab) -> bool {
-    let is_lock = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
-    stored(lab, "locks").iter().any(is_lock)
+/// The same without those that are being written, or whose writer was killed.
+pub(crate) fn whole(lab: &Lab, kind: &str) -> Vec<PathBuf> {
+    let has_name = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
+    stored(lab, kind).into_iter().filter(has_name).collect()
 }
