@@ -266,6 +266,9 @@ pub struct RepositorySecrets {
     /// For a bucket: the `AWS_` variables of whoever asks.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// For a bucket's server whose certificate no authority signed that the host believes: certificates in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
 }
 
 /// `Wharfline.Volume.Backup`.
