@@ -182,6 +182,9 @@ pub struct ListAsked {
 pub struct Descriptions {
     /// By name.
     pub volumes: Vec<Described>,
+    /// Those of which a part has come from another host; not for who asks for one by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arriving: Vec<super::migration::Arriving>,
 }
 
 /// `Wharfline.Volume.Prune`: volumes that nobody uses and that all of this is true of.
