@@ -180,7 +180,9 @@ fn whoever_is_killed_at_whatever_byte_neither_side_is_harmed_and_nothing_goes_tw
         let before = Pair::tree(&pair.here, "data");
         let step = if there { 20 * MIB } else { 2 * MIB };
         let moments = [1000, 9000, step / 2, step, step];
-        for limit in moments {
+        // In the midst of ssh's own handshake nothing runs there yet.
+        let first = usize::from(matches!(victim, Victim::WharfThere | Victim::WorkThere));
+        for limit in moments.into_iter().skip(first) {
             pair.interrupt(victim, limit);
             pair.both_are_whole(victim, &before);
         }

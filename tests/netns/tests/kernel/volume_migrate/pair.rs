@@ -147,9 +147,13 @@ impl Pair {
     /// The process on a host whose command line has all these words.
     #[track_caller]
     pub(super) fn process(host: &Host, words: &[&str]) -> i32 {
-        let found = Pair::processes(host, words);
-        assert_eq!(found.len(), 1, "{words:?}: {found:?}");
-        found[0]
+        wait_for("a process to be there", Duration::from_secs(10), || {
+            let found = Pair::processes(host, words);
+            match found.as_slice() {
+                [one] => Ok(*one),
+                _ => Err(format!("{words:?}: {found:?}")),
+            }
+        })
     }
 
     /// All of them.
