@@ -265,6 +265,10 @@ pub(crate) enum VolumeOperation {
         #[arg(short, long, value_name = "KEY=VALUE")]
         opt: Vec<String>,
     },
+    /// Move a volume to another host by ssh; what interrupts it, the same command goes on after.
+    Migrate(Box<crate::volume::Migrate>),
+    /// The other side of `migrate`, which ssh starts there: makes a volume of standard input.
+    Receive,
     #[command(flatten)]
     Backups(crate::volume::BackupOperation),
 }

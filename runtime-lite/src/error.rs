@@ -159,6 +159,12 @@ pub(crate) enum Error {
         /// Whether it said so; if not, nobody knows what it did.
         answered: bool,
     },
+    #[error("move volume {volume} to {host}: {said}")]
+    Migration {
+        volume: String,
+        host: String,
+        said: String,
+    },
     #[error(
         "there is no volume driver {0}: no socket in /run/docker/plugins, no .spec or .json file in /etc/docker/plugins or /usr/lib/docker/plugins"
     )]

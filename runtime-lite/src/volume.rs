@@ -7,7 +7,7 @@ mod driver;
 mod held;
 mod operations;
 
-pub(crate) use self::operations::BackupOperation;
+pub(crate) use self::operations::{BackupOperation, Migrate};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

@@ -10,6 +10,7 @@ mod lab;
 mod namespace;
 mod network;
 mod outside;
+pub mod page;
 mod plugin;
 mod process;
 mod sctp;

@@ -12,6 +12,7 @@ use wharfline_docker::{Gauge, Refusal, VolumeDriver, Work};
 use wharfline_spec::VolumeName;
 use wharfline_spec::docker::volume::{self as wire, Create, OfUser, OfVolume};
 
+use crate::arrivals::Arrivals;
 use crate::backend;
 use crate::error::{Error, Result};
 use crate::held::{Held, Register};
@@ -35,6 +36,7 @@ struct Inner {
     register: Register,
     all: RwLock<BTreeMap<VolumeName, Arc<Volume>>>,
     sweeper: Sweeper,
+    arrivals: Arrivals,
 }
 
 impl Volumes {
@@ -57,6 +59,7 @@ impl Volumes {
             }
         }
         let inner = Inner {
+            arrivals: Arrivals::open(&root)?,
             root,
             register,
             all: RwLock::new(all),
@@ -87,6 +90,18 @@ impl Volumes {
             .clear()
             .iter()
             .for_each(|e| tracing::warn!("{e}"));
+        for (name, arrival) in self.0.arrivals.every() {
+            // What is coming again already is somebody's.
+            let Ok(_hold) = self.0.arrivals.hold(&name) else {
+                continue;
+            };
+            let about = arrival.about(&name, self.0.arrivals.of(&name));
+            let unmounted =
+                about.and_then(|about| about.backend(self.0.root.path()).unmount(&about.folder));
+            if let Err(e) = unmounted {
+                tracing::warn!("{e}");
+            }
+        }
         for volume in self.every() {
             let about = volume.about();
             let data = about.folder.join(backend::DATA);
@@ -137,6 +152,27 @@ impl Volumes {
         &self.0.root
     }
 
+    pub(crate) fn arrivals(&self) -> &Arrivals {
+        &self.0.arrivals
+    }
+
+    /// Whether `name` is free: no volume has it, and none is coming that is to have it.
+    ///
+    /// # Errors
+    /// [`Error::Taken`], [`Error::Arriving`].
+    pub(crate) fn is_free(&self, name: &VolumeName) -> Result<()> {
+        if self.find(name.as_str()).is_ok() {
+            return Err(Error::Taken(name.clone()));
+        }
+        match self.0.arrivals.find(name)? {
+            Some(arrival) => Err(Error::Arriving {
+                name: name.clone(),
+                from: arrival.from,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// All, by name.
     pub(crate) fn every(&self) -> Vec<Arc<Volume>> {
         let all = self.0.all.read().unwrap_or_else(|e| e.into_inner());
@@ -172,9 +208,7 @@ impl Volumes {
         given: &BTreeMap<String, String>,
         fill: impl FnOnce(&About, &Staged<'_>) -> Result<()>,
     ) -> Result<()> {
-        if self.find(name.as_str()).is_ok() {
-            return Err(Error::Taken(name.clone()));
-        }
+        self.is_free(name)?;
         let options = Options::parse(given)?;
         let kind = match &options.kind {
             Some(kind) => kind.clone(),
@@ -328,6 +362,14 @@ impl Volumes {
         };
         let turn = volume.turn("a removal")?;
         self.is_unused(&volume, &turn)?;
+        let trash = self.take_away(&volume, &turn)?;
+        drop(turn);
+        delete_soon(trash);
+        Ok(())
+    }
+
+    /// Takes a volume that nobody uses out of sight; what is to be deleted then.
+    pub(crate) fn take_away(&self, volume: &Volume, turn: &Turn<'_>) -> Result<std::path::PathBuf> {
         let about = volume.about();
         about.backend(self.0.root.path()).unmount(&about.folder)?;
         let trash = self.0.root.discard(&about.folder)?;
@@ -338,9 +380,7 @@ impl Volumes {
             .unwrap_or_else(|e| e.into_inner())
             .remove(&about.name);
         self.0.register.forget(&about.name)?;
-        drop(turn);
-        delete_soon(trash);
-        Ok(())
+        Ok(trash)
     }
 }
 

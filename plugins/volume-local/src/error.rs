@@ -23,6 +23,13 @@ pub(crate) enum Error {
     Unknown(VolumeName),
     #[error("volume {0}: the name is taken")]
     Taken(VolumeName),
+    #[error("volume {name}: it is arriving from {from}: `wharf volume rm {name}` gives that up")]
+    Arriving { name: VolumeName, from: String },
+    #[error("volume {name} has snapshots, which are not sent: {}; --drop-snapshots lets them go", .snapshots.join(", "))]
+    HasSnapshots {
+        name: VolumeName,
+        snapshots: Vec<String>,
+    },
     #[error("volume {name}: it is there already, and option {key} differs")]
     Different { name: VolumeName, key: String },
     #[error("volume {name} is in use{}", by(.users))]

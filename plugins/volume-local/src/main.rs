@@ -1,5 +1,6 @@
 //! `volume-local`: volumes for Docker, wharf and people, on this host's file systems.
 
+mod arrivals;
 mod backend;
 mod cli;
 mod doctor;

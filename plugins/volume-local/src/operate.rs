@@ -4,6 +4,7 @@
 
 mod backup;
 mod copy;
+mod migrate;
 mod show;
 
 use std::fs;
@@ -15,9 +16,10 @@ use serde_json::{Value, json};
 use wharfline_docker::{Gone, Refusal, Work};
 use wharfline_kernel::fs::beneath;
 use wharfline_spec::VolumeName;
+use wharfline_spec::docker::migration::{Receive, Send};
 use wharfline_spec::docker::volume::{
-    Archive, Backup, Event, Forget, ListAsked, OfRepository, OfSnapshot, OldNew, Progress, Prune,
-    Resize, Restore,
+    Archive, Backup, Event, Forget, ListAsked, OfRepository, OfSnapshot, OfVolume, OldNew,
+    Progress, Prune, Resize, Restore,
 };
 
 use crate::driver::{Volumes, delete_soon};
@@ -39,6 +41,9 @@ pub(crate) fn quick(
         "Prune" => with(body, |asked: Prune| show::prune(volumes, &asked)),
         "Rename" => with(body, |asked: OldNew| rename(volumes, &asked).map(done)),
         "Resize" => with(body, |asked: Resize| resize(volumes, &asked).map(done)),
+        "Abandon" => with(body, |asked: OfVolume| {
+            migrate::abandon(volumes, &asked).map(done)
+        }),
         "RemoveSnapshot" => with(body, |asked: OfSnapshot| {
             remove_snapshot(volumes, &asked).map(done)
         }),
@@ -63,6 +68,8 @@ pub(crate) fn long(volumes: &Volumes, operation: &str) -> Option<Work> {
         "Restore" => telling(move |asked: Restore, told| backup::restore(&volumes, asked, told)),
         "Verify" => telling(|asked: OfRepository, told| backup::verify(asked, told)),
         "Backups" => telling(|asked: OfRepository, told| backup::list(asked, told)),
+        "Send" => telling(move |asked: Send, told| migrate::send(&volumes, &asked, told)),
+        "Receive" => telling(move |asked: Receive, told| migrate::receive(&volumes, &asked, told)),
         "Forget" => telling(|asked: Forget, told| backup::forget(asked, told)),
         _ => return None,
     })
@@ -80,7 +87,7 @@ fn with<A: DeserializeOwned, T: Serialize>(
 }
 
 fn telling<A: DeserializeOwned>(
-    operation: impl FnOnce(A, Told<'_>) -> Result<Value> + Send + 'static,
+    operation: impl FnOnce(A, Told<'_>) -> Result<Value> + std::marker::Send + 'static,
 ) -> Work {
     Box::new(
         move |body: &[u8], out: &mut dyn FnMut(Vec<u8>) -> std::result::Result<(), Gone>| {
@@ -111,6 +118,7 @@ fn line(event: &Event) -> Vec<u8> {
 fn rename(volumes: &Volumes, asked: &OldNew) -> Result<()> {
     let new = VolumeName::new(&asked.new)?;
     let volume = volumes.find(&asked.name)?;
+    volumes.is_free(&new)?;
     let turn = volume.turn("a renaming")?;
     volumes.is_unused(&volume, &turn)?;
     let mut about = (*volume.about()).clone();

@@ -30,6 +30,18 @@ pub(crate) struct Record {
     /// The size in bytes that `resize` gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resized: Option<u64>,
+    /// How it came from another host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arrived: Option<Arrived>,
+}
+
+/// By what the host that sent a volume knows that this one has it, should it not have heard so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Arrived {
+    /// Which migration it was.
+    pub(crate) id: String,
+    /// The volume's checksum when it came.
+    pub(crate) digest: String,
 }
 
 /// What is kept of a snapshot. Its name is its folder's.
@@ -48,6 +60,7 @@ impl Record {
             options: options.clone(),
             created: now(),
             resized: None,
+            arrived: None,
         }
     }
 }

@@ -55,6 +55,14 @@ impl About {
     /// Its record cannot be read, or is of options that this release does not know.
     pub(crate) fn read(name: &VolumeName, folder: PathBuf) -> Result<Self> {
         let record: Record = record::read(&folder.join(RECORD))?;
+        Self::of(name, folder, record)
+    }
+
+    /// The volume that a record tells of.
+    ///
+    /// # Errors
+    /// It is of options that this release does not know.
+    pub(crate) fn of(name: &VolumeName, folder: PathBuf, record: Record) -> Result<Self> {
         let mut options = Options::parse(&record.options)?;
         if let Some(bytes) = record.resized {
             options.limits.bytes = Some(bytes);

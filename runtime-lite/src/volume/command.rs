@@ -165,6 +165,10 @@ fn document(home: &Home, name: &str) -> Result<Value> {
 fn rm(home: &Home, names: &[String]) -> Result<()> {
     for name in names {
         if !home.volumes().join(checked_name(name)?).is_dir() {
+            if operations::abandon_by_default(name)? {
+                output::print(&format!("{name}\n"));
+                continue;
+            }
             return Err(Error::NoSuchVolume(name.clone()));
         }
         let containers = users(home, name)?;

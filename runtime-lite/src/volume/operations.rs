@@ -4,6 +4,8 @@
 
 mod archive;
 mod backup;
+mod migrate;
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +14,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use wharfline_spec::docker::migration::Arriving;
 use wharfline_spec::docker::volume::{
     Create, Described, Descriptions, Event, ListAsked, OPERATIONS, OfSnapshot, OfVolume, OldNew,
     Prune, Pruned, Resize, Usage,
 };
 
 pub(crate) use self::backup::BackupOperation;
+pub(crate) use self::migrate::Migrate;
 use super::command::{options_of, users};
 use super::driver_of;
 use crate::cli::{Volume, VolumeOperation};
@@ -35,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// A driver with these operations.
+#[derive(Clone)]
 struct Server {
     address: Address,
     name: String,
@@ -167,6 +172,10 @@ pub(super) fn by_socket(home: &Home, socket: &Path, word: Volume) -> Result<()> 
         Volume::Rm { volumes } => {
             for name in volumes {
                 // A removal of what there is not succeeds by Docker's protocol; people want to hear of it.
+                if abandon(&server, &name)? {
+                    said(&name)?;
+                    continue;
+                }
                 let _: Value = server.ask("VolumeDriver.Get", &OfVolume { name: name.clone() })?;
                 let _: Value =
                     server.ask("VolumeDriver.Remove", &OfVolume { name: name.clone() })?;
@@ -182,7 +191,10 @@ pub(super) fn by_socket(home: &Home, socket: &Path, word: Volume) -> Result<()> 
 pub(super) fn by_driver(home: &Home, operation: VolumeOperation) -> Result<()> {
     use VolumeOperation as Op;
     let server = match &operation {
+        // Whoever is at the other end hears of it, too.
+        Op::Receive => return migrate::receive(Server::of_driver(DRIVER)),
         Op::Prune { .. } | Op::Import { .. } => Server::of_driver(DRIVER)?,
+        Op::Migrate(asked) => Server::of_volume(home, &asked.volume)?,
         Op::Backups(operation) => match operation.volume() {
             Some(volume) => Server::of_volume(home, volume)?,
             None => Server::of_driver(DRIVER)?,
@@ -269,6 +281,8 @@ fn perform(home: &Home, server: &Server, operation: VolumeOperation) -> Result<(
             archive::import(server, &file, &new, options_of(&opt)?)?;
             said(&new)
         }
+        Op::Migrate(asked) => migrate::migrate(home, server, *asked),
+        Op::Receive => migrate::receive(Ok(server.clone())),
         Op::Backups(operation) => backup::perform(server, operation),
     }
 }
@@ -310,6 +324,25 @@ fn forget(home: &Home, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Gives up what has come of a volume from another host; false where that is nothing.
+fn abandon(server: &Server, name: &str) -> Result<bool> {
+    let listed: Descriptions = server.operate("List", &ListAsked::default())?;
+    if listed.arriving.iter().all(|arriving| arriving.name != name) {
+        return Ok(false);
+    }
+    let name = name.to_owned();
+    let _: Value = server.operate("Abandon", &OfVolume { name })?;
+    Ok(true)
+}
+
+/// The same of the default driver, for a name that wharf has no volume of.
+pub(super) fn abandon_by_default(name: &str) -> Result<bool> {
+    match Server::of_driver(DRIVER) {
+        Ok(server) => abandon(&server, name),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Lists what our driver has, with all that it says; false for another, which is asked as dockerd asks it.
 pub(super) fn ls(home: &Home, driver: &str, as_json: bool) -> Result<bool> {
     if driver != DRIVER {
@@ -327,7 +360,11 @@ fn list(server: &Server, as_json: bool) -> Result<()> {
     };
     let listed: Descriptions = server.operate("List", &asked)?;
     if as_json {
-        output::print_json(&json!(listed.volumes));
+        let mut all = json!(listed.volumes);
+        if let Some(all) = all.as_array_mut() {
+            all.extend(listed.arriving.iter().map(as_document));
+        }
+        output::print_json(&all);
         return Ok(());
     }
     let mut table = Table::new(&[
@@ -357,8 +394,21 @@ fn list(server: &Server, as_json: bool) -> Result<()> {
                 .join(" "),
         ]);
     }
+    for arriving in &listed.arriving {
+        let mut row = vec!["-".to_owned(); 7];
+        row[0].clone_from(&arriving.name);
+        "arriving".clone_into(&mut row[1]);
+        row[2] = format!("{} of {}", size(arriving.bytes), size(arriving.total));
+        row[6] = format!("from {}", arriving.from);
+        table.row(row);
+    }
     output::print(&table.render());
     Ok(())
+}
+
+/// No volume yet, and so of no backend.
+fn as_document(arriving: &Arriving) -> Value {
+    json!({"name": arriving.name, "backend": "arriving", "arriving": arriving})
 }
 
 /// Used, of all that there are where that is limited.

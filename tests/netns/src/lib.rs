@@ -12,6 +12,7 @@ use wharfline_testkit::{Attachment, Lab, Namespace, Network, Outside, Plugins, W
 
 pub mod docker;
 mod segment;
+pub mod ssh;
 
 pub use segment::Segment;
 

@@ -4,6 +4,7 @@
 
 pub mod ipam;
 pub mod kept;
+pub mod migration;
 pub mod network;
 mod ports;
 pub mod volume;

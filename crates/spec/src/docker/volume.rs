@@ -182,6 +182,9 @@ pub struct ListAsked {
 pub struct Descriptions {
     /// By name.
     pub volumes: Vec<Described>,
+    /// Those of which a part has come from another host; not for who asks for one by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arriving: Vec<super::migration::Arriving>,
 }
 
 /// `Wharfline.Volume.Prune`: volumes that nobody uses and that all of this is true of.
@@ -266,6 +269,9 @@ pub struct RepositorySecrets {
     /// For a bucket: the `AWS_` variables of whoever asks.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// For a bucket's server whose certificate no authority signed that the host believes: certificates in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
 }
 
 /// `Wharfline.Volume.Backup`.

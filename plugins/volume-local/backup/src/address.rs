@@ -32,6 +32,8 @@ pub struct Keys {
     pub(crate) secret: String,
     pub(crate) token: Option<String>,
     pub(crate) region: String,
+    /// Certificates (PEM) that may have signed the server's, beside those that the host believes.
+    pub(crate) authorities: Option<String>,
 }
 
 impl Keys {
@@ -44,7 +46,15 @@ impl Keys {
             secret: value("AWS_SECRET_ACCESS_KEY")?,
             token: value("AWS_SESSION_TOKEN"),
             region: region.unwrap_or_else(|| "us-east-1".to_owned()),
+            authorities: None,
         })
+    }
+
+    /// Certificates, as the text of a PEM file, of the authority that signed the server's own.
+    #[must_use]
+    pub fn with_authorities(mut self, certificates: Option<String>) -> Keys {
+        self.authorities = certificates;
+        self
     }
 }
 

@@ -61,7 +61,7 @@ impl Bucket {
                 max_retries: 8,
                 retry_timeout: RETRIED,
             })
-            .with_http_connector(Connector::new().map_err(&failed)?);
+            .with_http_connector(Connector::new(keys.authorities.as_deref()).map_err(&failed)?);
         if let Some(token) = &keys.token {
             builder = builder.with_token(token);
         }

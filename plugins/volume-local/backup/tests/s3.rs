@@ -1,130 +1,20 @@
-//! Repositories in buckets, on two real servers: moto's, and rclone's `serve s3` (tests/prepare installs both).
+//! Repositories in buckets, on two real servers: moto's, and rclone's `serve s3` (tests/prepare installs both), over http and
+//! over https; and servers that go away.
 
 mod common;
+#[path = "common/stores.rs"]
+mod stores;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{
-    Lab, PASSWORD, assert_same_world, assert_undamaged, plant, restore_latest, silent, subject,
+use common::{Lab, assert_same_world, assert_undamaged, plant, restore_latest, silent, subject};
+use stores::{
+    SECRET, Server, Wire, access, access_at, free_address, moto, rclone, rclone_on, restic_checks,
+    with_secrets,
 };
-use wharfline_backup::{Access, Filter, Keys, Policy, Repository};
-use wharfline_testkit::wait_for;
-
-const ID: &str = "wharfline-test";
-const SECRET: &str = "not-a-secret-at-all";
-
-/// A server that is killed with its test.
-struct Server {
-    child: Child,
-    endpoint: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("its end");
-    }
-}
-
-/// Where tests/prepare puts programs of Python's index; else they are looked for in PATH.
-fn program(name: &str) -> PathBuf {
-    let prepared = PathBuf::from("/opt/wharfline-tests/bin").join(name);
-    if prepared.exists() {
-        prepared
-    } else {
-        PathBuf::from(name)
-    }
-}
-
-/// An address of the loopback network that no other test has, and a port on it: one that is asked for and let go may be
-/// somebody else's before the server binds it.
-fn free_address() -> SocketAddr {
-    static COUNT: AtomicU8 = AtomicU8::new(1);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let host = Ipv4Addr::new(127, high, low, COUNT.fetch_add(1, Ordering::Relaxed));
-    let listener = TcpListener::bind((host, 0)).expect("a port");
-    listener.local_addr().expect("its address")
-}
-
-fn serve(command: &mut Command, address: SocketAddr) -> Server {
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let child = child.expect("the server (tests/prepare installs it)");
-    wait_for("the server to listen", Duration::from_secs(120), || {
-        TcpStream::connect(address).map_err(|cause| cause.to_string())
-    });
-    Server {
-        child,
-        endpoint: format!("http://{address}"),
-    }
-}
-
-fn rclone(lab: &Lab) -> Server {
-    let (address, data) = (free_address(), lab.directory("served"));
-    std::fs::create_dir(data.join("bucket")).expect("a bucket");
-    let mut command = Command::new(program("rclone"));
-    command
-        .args([
-            "serve",
-            "s3",
-            "--addr",
-            &address.to_string(),
-            "--auth-key",
-            &format!("{ID},{SECRET}"),
-        ])
-        .arg(data);
-    serve(&mut command, address)
-}
-
-fn moto() -> Server {
-    let address = free_address();
-    let (host, port) = (address.ip().to_string(), address.port().to_string());
-    let mut command = Command::new(program("moto_server"));
-    let server = serve(command.args(["-H", &host, "-p", &port]), address);
-    let made = Command::new("curl")
-        .args(["-sf", "-X", "PUT", &format!("{}/bucket", server.endpoint)])
-        .output();
-    assert!(made.expect("curl").status.success(), "no bucket");
-    server
-}
-
-fn access(server: &Server, lab: &Lab) -> Access {
-    let variable = |name: &str| match name {
-        "AWS_ACCESS_KEY_ID" => Some(ID.to_owned()),
-        "AWS_SECRET_ACCESS_KEY" => Some(SECRET.to_owned()),
-        _ => None,
-    };
-    let address = format!("s3:{}/bucket/some/prefix", server.endpoint);
-    Access {
-        address: address.parse().expect("an address"),
-        password: lab.password(),
-        keys: Keys::from_variables(variable),
-    }
-}
-
-fn restic_checks(server: &Server) {
-    let mut restic = Command::new("restic");
-    restic.args([
-        "-r",
-        &format!("s3:{}/bucket/some/prefix", server.endpoint),
-        "--no-cache",
-        "check",
-        "--read-data",
-    ]);
-    restic
-        .env("RESTIC_PASSWORD", PASSWORD)
-        .env("AWS_ACCESS_KEY_ID", ID)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET);
-    let output = restic.output().expect("restic");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
+use wharfline_backup::{Filter, Policy, Repository};
 
 fn everything_works(server: &Server, lab: &Lab) {
     let (tree, back) = (lab.directory("tree"), lab.directory("back"));
@@ -164,7 +54,7 @@ fn a_bucket_of_rclone_holds_a_repository() {
 #[test]
 fn a_bucket_of_moto_holds_a_repository() {
     let lab = Lab::new();
-    everything_works(&moto(), &lab);
+    everything_works(&moto(&lab, false), &lab);
 }
 
 #[test]
@@ -182,4 +72,88 @@ fn a_server_that_goes_away_is_named_in_time() {
         .expect_err("nobody answers");
     assert!(refused.chain().contains(&endpoint), "{}", refused.chain());
     assert!(!refused.chain().contains(SECRET) && begin.elapsed() < Duration::from_secs(120));
+}
+
+#[test]
+fn a_bucket_behind_a_certificate_of_a_given_authority_holds_a_repository() {
+    let lab = Lab::new();
+    everything_works(&rclone_on(&lab, free_address(), true), &lab);
+    let lab = Lab::new();
+    everything_works(&moto(&lab, true), &lab);
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_refused_at_once() {
+    let lab = Lab::new();
+    let server = rclone_on(&lab, free_address(), true);
+    let begin = Instant::now();
+    let refused = Repository::init(&access_at(&server.endpoint, None, &lab)).expect_err("unknown");
+    let told = refused.chain();
+    assert!(
+        told.contains(&server.endpoint) && told.contains("certificate"),
+        "{told}"
+    );
+    assert!(begin.elapsed() < Duration::from_secs(20), "{told}");
+    let none = Some("no certificate".to_owned());
+    let refused = Repository::init(&access_at(&server.endpoint, none, &lab)).expect_err("none");
+    assert!(refused.chain().contains("PEM"), "{}", refused.chain());
+}
+
+/// One step of a process of its own, over a wire that breaks after so many bytes: it fails in time, and says whose fault it is.
+fn breaks_over_a_wire(server: &Server, bytes: u64, words: &[&str]) {
+    let wire = Wire::to(server.address, bytes);
+    let begin = Instant::now();
+    let mut example = with_secrets(Command::new(example()));
+    let address = format!("s3:{}/bucket/some/prefix", wire.endpoint);
+    let ended = example.args(words).arg(address).output();
+    let ended = ended.expect("the example");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        !ended.status.success() && wire.is_broken(),
+        "{words:?}: {told}"
+    );
+    let spent = begin.elapsed();
+    assert!(spent < Duration::from_secs(150), "{words:?}: {spent:?}");
+    assert!(
+        told.contains(&wire.endpoint) && !told.contains(SECRET),
+        "{words:?}: {told}"
+    );
+}
+
+/// Where cargo puts examples: beside the folder of the tests' own programs.
+fn example() -> PathBuf {
+    let test = std::env::current_exe().expect("this program");
+    let built = test.ancestors().nth(2).expect("its folder's folder");
+    built.join("examples/repository")
+}
+
+#[test]
+fn a_server_that_goes_away_midway_is_named_harms_nothing_and_the_next_run_goes_on() {
+    let lab = Lab::new();
+    let tree = lab.directory("tree");
+    plant(&tree);
+    let server = rclone(&lab);
+    let repository = Repository::init(&access(&server, &lab)).expect("a repository");
+    repository
+        .backup(subject(&tree, "vol"), &silent())
+        .expect("a first backup");
+    std::fs::write(tree.join("more"), common::noise(5, 12 << 20)).expect("a file");
+    let path = tree.display().to_string();
+    breaks_over_a_wire(&server, 6 << 20, &["backup", &path, "vol"]);
+    let listed = repository.snapshots(&Filter::default()).expect("listed");
+    assert_eq!(listed.len(), 1);
+    repository
+        .backup(subject(&tree, "vol"), &silent())
+        .expect("the next run");
+    restic_checks(&server);
+
+    breaks_over_a_wire(&server, 4 << 20, &["verify"]);
+    assert_undamaged(&repository);
+
+    let half = lab.directory("half").display().to_string();
+    breaks_over_a_wire(&server, 4 << 20, &["restore", &half]);
+    let back = lab.directory("back");
+    restore_latest(&repository, &back);
+    assert_same_world(&tree, &back);
+    restic_checks(&server);
 }

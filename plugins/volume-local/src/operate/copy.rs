@@ -106,9 +106,7 @@ pub(super) fn rollback(volumes: &Volumes, asked: &OfSnapshot, told: Told<'_>) ->
 /// A volume of its own with what another has. Of a snapshot where the name is `VOLUME@SNAPSHOT`.
 pub(super) fn clone(volumes: &Volumes, asked: &OldNew, told: Told<'_>) -> Result<Value> {
     let new = VolumeName::new(&asked.new)?;
-    if volumes.find(new.as_str()).is_ok() {
-        return Err(Error::Taken(new));
-    }
+    volumes.is_free(&new)?;
     let (name, snapshot) = match asked.name.split_once('@') {
         Some((name, snapshot)) => (name, Some(snapshot)),
         None => (asked.name.as_str(), None),
@@ -132,6 +130,8 @@ pub(super) fn clone(volumes: &Volumes, asked: &OldNew, told: Told<'_>) -> Result
     };
     adopt_nothing(&mut about)?;
     about.record.created = record::now();
+    // The clone came from nowhere else.
+    about.record.arrived = None;
     about.name = new.clone();
     about.folder = volumes.root().of(&new);
     volumes.make_of(about, |_, staged| {
@@ -203,7 +203,7 @@ fn absolute(path: &str) -> Result<PathBuf> {
 }
 
 /// A copy of an adopted folder is a folder of ours.
-fn adopt_nothing(about: &mut About) -> Result<()> {
+pub(super) fn adopt_nothing(about: &mut About) -> Result<()> {
     if matches!(about.kind, Kind::Bind(_)) {
         about
             .record

@@ -11,7 +11,7 @@ use wharfline_spec::docker::volume::{
     Described, Descriptions, ListAsked, Prune, Pruned, Snapshot, Usage,
 };
 
-use crate::driver::Volumes;
+use crate::driver::{Volumes, delete_soon};
 use crate::error::{Error, Result};
 use crate::options::without_secrets;
 use crate::record::{self, SnapshotRecord};
@@ -35,7 +35,12 @@ pub(super) fn list(volumes: &Volumes, asked: &ListAsked) -> Result<Descriptions>
             described.extend(some.iter().map(|volume| describe(volume, None)));
         }
     }
-    Ok(Descriptions { volumes: described })
+    let arriving = match asked.name {
+        Some(_) => Vec::new(),
+        None => volumes.arrivals().shown(),
+    };
+    let volumes = described;
+    Ok(Descriptions { volumes, arriving })
 }
 
 fn with_usage(some: &[Arc<Volume>], root: &Path) -> Vec<Described> {
@@ -83,7 +88,7 @@ fn describe(volume: &Volume, usage: Option<Usage>) -> Described {
 }
 
 /// Oldest first.
-fn snapshots(folder: &Path) -> Vec<Snapshot> {
+pub(super) fn snapshots(folder: &Path) -> Vec<Snapshot> {
     let all = folder.join("snapshots");
     let read = |name: wharfline_spec::VolumeName| {
         let path = all.join(name.as_str()).join("snapshot.json");
@@ -125,7 +130,35 @@ pub(super) fn prune(volumes: &Volumes, asked: &Prune) -> Result<Pruned> {
         }
         pruned.volumes.push(about.name.to_string());
     }
+    prune_arrivals(volumes, asked, &filters, &mut pruned)?;
     Ok(pruned)
+}
+
+/// What came by halves goes as volumes do, unless it is coming just now.
+fn prune_arrivals(
+    volumes: &Volumes,
+    asked: &Prune,
+    filters: &[Filter],
+    pruned: &mut Pruned,
+) -> Result<()> {
+    let arrivals = volumes.arrivals();
+    for (name, arrival) in arrivals.every() {
+        let mut about = arrival.about(&name, arrivals.of(&name))?;
+        about.record.created = arrival.begun;
+        if !filters.iter().all(|filter| filter.takes(&about)) {
+            continue;
+        }
+        let Ok(hold) = arrivals.hold(&name) else {
+            continue;
+        };
+        if !asked.dry_run
+            && let Some(trash) = hold.abandon(volumes.root())?
+        {
+            delete_soon(trash);
+        }
+        pruned.volumes.push(name.to_string());
+    }
+    Ok(())
 }
 
 enum Filter {

@@ -16,7 +16,7 @@ use wharfline_kernel::fs::mount::FileSystem;
 use wharfline_kernel::fs::{beneath, freeze, mount, share, space};
 use wharfline_spec::docker::volume::{Event, Progress, Usage};
 
-use super::{Job, archive, repository, tree};
+use super::{Job, archive, migrate, repository, tree};
 use crate::error::{Error, Result};
 
 /// Progress is told so often.
@@ -130,8 +130,45 @@ fn perform(job: Job) -> Result<Value> {
             detach: true,
         } => Ok(json!(mount::detach_at(&place)?)).map(|_| json!({})),
         Job::Repository { access, task } => repository::perform(&access, task),
+        Job::Send { .. } => send(job),
+        Job::Receive { .. } => receive(job),
         Job::Guard { place, seconds } => guard(&place, Duration::from_secs(seconds)),
     }
+}
+
+fn send(job: Job) -> Result<Value> {
+    let Job::Send {
+        from,
+        mut offer,
+        input,
+        output,
+    } = job
+    else {
+        return Err(Error::Work("nothing to send".to_owned()));
+    };
+    let from = beneath::folder(&from)?;
+    offer.total = tree::measure(&from)?.used_bytes.unwrap_or_default();
+    let counter = Counter::of(Some(offer.total));
+    let pipes = migrate::open(&input, &output)?;
+    Ok(json!(migrate::send(&from, &offer, pipes, counter)?))
+}
+
+fn receive(job: Job) -> Result<Value> {
+    let Job::Receive {
+        to,
+        arrival,
+        note,
+        input,
+        output,
+    } = job
+    else {
+        return Err(Error::Work("nothing to receive".to_owned()));
+    };
+    let to = beneath::folder(&to)?;
+    let counter = Counter::of(Some(arrival.total));
+    let pipes = migrate::open(&input, &output)?;
+    let digest = migrate::receive(&to, (*arrival, &note), pipes, counter)?;
+    Ok(json!(digest))
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<Value> {

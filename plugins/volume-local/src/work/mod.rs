@@ -4,6 +4,7 @@
 
 mod archive;
 mod child;
+mod migrate;
 mod repository;
 mod tree;
 
@@ -17,8 +18,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wharfline_kernel::fs::mountinfo;
+use wharfline_spec::docker::migration::Offer;
 use wharfline_spec::docker::volume::{Event, Progress, Repository};
 
+use crate::arrivals::Arrival;
 use crate::error::{Error, Result};
 use crate::options::MountOption;
 
@@ -64,6 +67,21 @@ pub(crate) enum Job {
     Unmount { place: PathBuf, detach: bool },
     /// Does something with a backup repository.
     Repository { access: Repository, task: Task },
+    /// Sends a folder to another host: [`wharfline_spec::docker::migration::Sent`].
+    Send {
+        from: PathBuf,
+        offer: Offer,
+        input: PathBuf,
+        output: PathBuf,
+    },
+    /// Fills a folder with what another host sends; its checksum. What there is of it is noted in the file `note`.
+    Receive {
+        to: PathBuf,
+        arrival: Box<Arrival>,
+        note: PathBuf,
+        input: PathBuf,
+        output: PathBuf,
+    },
     /// Thaws a file system when stdin ends, or after a while.
     Guard { place: PathBuf, seconds: u64 },
 }
@@ -226,6 +244,8 @@ impl std::fmt::Display for Job {
             Self::Mount { kind, host, .. } => write!(f, "mount {kind} of {host}"),
             Self::Unmount { place, .. } => write!(f, "unmount {}", place.display()),
             Self::Repository { access, .. } => write!(f, "backup repository {}", access.address),
+            Self::Send { offer, .. } => write!(f, "send volume {}", offer.name),
+            Self::Receive { to, .. } => write!(f, "receive into {}", to.display()),
             Self::Guard { place, .. } => write!(f, "guard {}", place.display()),
         }
     }

@@ -150,6 +150,7 @@ fn access(repository: &Repository) -> Result<Access> {
         serde_json::from_slice(&text).map_err(|_| Error::Work(unread))?;
     let password = Password::new(&secrets.password).map_err(|error| Error::Work(error.chain()))?;
     let keys = Keys::from_variables(|name| secrets.variables.get(name).cloned());
+    let keys = keys.map(|keys| keys.with_authorities(secrets.authorities));
     Ok(Access {
         address,
         password,

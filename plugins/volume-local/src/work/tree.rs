@@ -206,7 +206,7 @@ impl Copier<'_> {
 }
 
 /// The path by which the kernel finds an open file again, whatever it is (proc_pid_fd(5)).
-fn by_descriptor(file: impl AsFd) -> String {
+pub(super) fn by_descriptor(file: impl AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 

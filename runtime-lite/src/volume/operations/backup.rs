@@ -34,6 +34,10 @@ pub(crate) struct Secret {
     /// [default: $RESTIC_PASSWORD_FILE, else $RESTIC_PASSWORD].
     #[arg(short, long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Certificates in PEM that a server's may be signed by, beside those that the host believes
+    /// [default: $RESTIC_CACERT, else $AWS_CA_BUNDLE].
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
 }
 
 /// What is done with backups. REPO is an absolute path, or s3:https://HOST/BUCKET/PREFIX.
@@ -276,6 +280,7 @@ fn asked<T: Serialize>(
     let secrets = RepositorySecrets {
         password: password(secret)?,
         variables: variables(),
+        authorities: authorities(secret)?,
     };
     let text = serde_json::to_vec(&secrets).unwrap_or_default();
     let (reader, writer) = pipe()?;
@@ -313,6 +318,17 @@ fn password(secret: &Secret) -> Result<String> {
             rule: "is empty: --password-file, $RESTIC_PASSWORD_FILE or $RESTIC_PASSWORD say it",
         }),
     }
+}
+
+/// Read here: who asks may read files that the driver does not see.
+fn authorities(secret: &Secret) -> Result<Option<String>> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let given = secret.cacert.clone();
+    let path = given
+        .or_else(|| variable("RESTIC_CACERT"))
+        .or_else(|| variable("AWS_CA_BUNDLE"));
+    path.map(|path| fs::read_to_string(&path).map_err(Error::file("read", path)))
+        .transpose()
 }
 
 fn variables() -> BTreeMap<String, String> {

@@ -13,3 +13,4 @@ mod docker_options;
 mod docker_volumes;
 mod machine;
 mod podman;
+mod volume_recipes;

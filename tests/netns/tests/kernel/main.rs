@@ -29,4 +29,5 @@ mod volume;
 mod volume_backup;
 mod volume_crash;
 mod volume_host;
+mod volume_migrate;
 mod volume_operations;
