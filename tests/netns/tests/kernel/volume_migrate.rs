@@ -140,11 +140,27 @@ impl Pair {
             assert!(output.stderr.contains("run it again"), "{output}");
             return;
         }
+        let before = self.noted();
         let child = self.start_until(limit, &["data", THERE]);
+        if limit > 16 * MIB {
+            // All of it gets there, and so it is noted on the way.
+            wait_for("a note of it there", Duration::from_secs(30), || {
+                let noted = self.noted();
+                (noted >= before + 15 * MIB)
+                    .then_some(())
+                    .ok_or(format!("{noted} bytes after {before}"))
+            });
+        }
         self.kill(victim);
         self.go_on();
         let output = child.wait_with_output().expect("wharf's end");
         assert!(!output.status.success(), "{victim:?}: {output:?}");
+    }
+
+    /// Bytes that the other side has noted to have.
+    fn noted(&self) -> u64 {
+        let listed = self.there.ask("List", &json!({}));
+        listed["arriving"][0]["bytes"].as_u64().unwrap_or(0)
     }
 
     /// Neither side has lost anything, and the other one shows no volume.
@@ -168,7 +184,7 @@ fn whoever_is_killed_at_whatever_byte_neither_side_is_harmed_and_nothing_goes_tw
     ] {
         // What a crash of the receiving side costs is a bound, 16 MiB, which must be seen to hold.
         let there = matches!(victim, Victim::DriverThere | Victim::WorkThere);
-        let (size, least) = if there { (60, 30) } else { (16, 3) };
+        let (size, least) = if there { (60, 30) } else { (24, 4) };
         let (size, least) = (size * MIB, least * MIB);
         let options = if there { "{}" } else { r#"{"size": "64M"}"# };
         let mut pair = Pair::on("", "");
@@ -178,10 +194,10 @@ fn whoever_is_killed_at_whatever_byte_neither_side_is_harmed_and_nothing_goes_tw
             size,
         );
         let before = Pair::tree(&pair.here, "data");
-        let step = if there { 20 * MIB } else { 2 * MIB };
+        let step = if there { 20 * MIB } else { 6 * MIB };
         let moments = [1000, 9000, step / 2, step, step];
         // In the midst of ssh's own handshake nothing runs there yet.
-        let first = usize::from(matches!(victim, Victim::WharfThere | Victim::WorkThere));
+        let first = usize::from(there || victim == Victim::WharfThere);
         for limit in moments.into_iter().skip(first) {
             pair.interrupt(victim, limit);
             pair.both_are_whole(victim, &before);
