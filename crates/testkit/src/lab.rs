@@ -173,8 +173,15 @@ impl Lab {
     pub fn remount_read_only(&self, directory: &str) {
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         let none = None::<&str>;
-        self.enter(|| mount(none, directory, none, flags, none))
-            .unwrap_or_else(|e| panic!("make {directory} read-only: {e}"));
+        // The kernel closes what processes had open to write a little after their end (fput is delayed work).
+        wait_for(
+            "nobody to have a file open to write",
+            Duration::from_secs(5),
+            || {
+                let made = self.enter(|| mount(none, directory, none, flags, none));
+                made.map_err(|e| format!("make {directory} read-only: {e}"))
+            },
+        );
     }
 
     /// Ids of the processes that run with this lab's mounts.

@@ -5,7 +5,6 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use wharf_protocol::{Failure, Phase, Report, Stage, Streams, back_off, clock, process_start};
 
@@ -231,15 +230,17 @@ impl Shim {
             return Ok(());
         }
         if check.probing() {
-            // It takes too long.
-            let probe = |session: &Session| session.owner == Owner::Probe;
-            if let Some(at) = self.sessions.iter().position(probe)
-                && let Some(pid) = self.sessions.swap_remove(at).pid
-            {
-                // It leads a session of its own: what it has started goes with it.
-                let _ = killpg(pid, Signal::SIGKILL);
-            }
+            self.give_up_probe();
             return self.session_ended(Owner::Probe, None);
+        }
+        if self
+            .sessions
+            .iter()
+            .any(|session| session.owner == Owner::Late)
+        {
+            // A host that is so slow gets no second helper beside the first.
+            check.rest();
+            return Ok(());
         }
         let begun = check
             .probe(&self.dir)
@@ -249,6 +250,18 @@ impl Shim {
             Err(_) => self.session_ended(Owner::Probe, None)?,
         }
         Ok(())
+    }
+
+    /// It takes too long: it is killed, now or as soon as its helper has made it.
+    fn give_up_probe(&mut self) {
+        let probe = |session: &Session| session.owner == Owner::Probe;
+        let Some(at) = self.sessions.iter().position(probe) else {
+            return;
+        };
+        match self.sessions.get_mut(at) {
+            Some(session) if session.pid.is_none() => session.owner = Owner::Late,
+            _ => self.sessions.swap_remove(at).kill(),
+        }
     }
 
     /// A further process has ended, or (`None`) did not come to.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 use wharf_protocol::{Channel, Failure, Report, Request, Stage};
@@ -20,6 +21,8 @@ pub(crate) enum Owner {
     Peer(u64),
     /// The health check.
     Probe,
+    /// Nobody any more: a probe whose time was up before its helper had spoken. It is killed as soon as it is there.
+    Late,
 }
 
 /// A process on its way, or running.
@@ -65,6 +68,14 @@ impl Session {
             helper: Some(helper),
             pid: None,
         })
+    }
+
+    /// Kills the process and what it has started: it leads a session of its own. Only while it is not reaped.
+    pub(crate) fn kill(&self) {
+        if let Some(pid) = self.pid {
+            // One that has just ended is what was wanted.
+            let _ = killpg(pid, Signal::SIGKILL);
+        }
     }
 
     /// What becomes readable when the helper has spoken.

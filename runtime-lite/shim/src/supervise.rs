@@ -296,6 +296,10 @@ impl Shim {
             let owner = session.owner;
             match session.hear() {
                 Some(News::Made(pid, terminal)) => {
+                    let is_reaped = self.strays.iter().any(|(stray, _)| stray.as_raw() == pid);
+                    if owner == Owner::Late && !is_reaped {
+                        session.kill();
+                    }
                     self.sessions.push(session);
                     let ends: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
                     self.tell_owner(owner, &Report::Created { pid }, &ends);
