@@ -19,6 +19,9 @@ const SET_CAPACITY: u64 = 0x4C07;
 const AUTOCLEAR: u32 = 4;
 const READ_ONLY: u32 = 1;
 const DIRECT_IO: u32 = 16;
+/// Bytes of a device's blocks. Unless told, kernels from 6.15 on take what direct I/O to the file wants, which on XFS is 4,096 as
+/// soon as the file shares an extent: a file system of smaller blocks could not be mounted after its first snapshot.
+const BLOCK: u32 = 512;
 /// Major number of loop devices (Documentation/admin-guide/devices.txt).
 const MAJOR: u64 = 7;
 /// How often a free device may be taken away by others before we have it.
@@ -175,7 +178,7 @@ impl LoopDevice {
         let configure = |flags| {
             let mut config = Config {
                 fd: image.as_fd().as_raw_fd().cast_unsigned(),
-                block_size: 0,
+                block_size: BLOCK,
                 info: Info {
                     flags,
                     ..Info::NONE
