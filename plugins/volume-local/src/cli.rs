@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use wharfline_docker::{Gone, Protocol, VolumeProtocol};
+use wharfline_spec::docker::volume::Event;
 
 use crate::doctor;
 use crate::driver::Volumes;
@@ -121,5 +122,10 @@ fn call(path: &str, root: &std::path::Path) -> Result<(), String> {
         None => protocol.call(path, &body),
     };
     let answer = answered.map_err(|refusal| refusal.to_string())?;
-    out(answer).map_err(|Gone| "standard output is closed".to_owned())
+    let failed = match serde_json::from_slice(&answer) {
+        Ok(Event::Failed(why)) => Err(why),
+        _ => Ok(()),
+    };
+    out(answer).map_err(|Gone| "standard output is closed".to_owned())?;
+    failed
 }

@@ -31,11 +31,11 @@ const ITSELF: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXE
 /// A piece of a file; one of zeroes alone becomes a hole.
 const PIECE: usize = 64 << 10;
 
-/// Writes what is below `top`, and the folder itself as `./`.
+/// Writes what is below `top`, and the folder itself as `./`; the file, which is not synced yet.
 ///
 /// # Errors
 /// The first thing that cannot be read or written, by its path.
-pub(super) fn write(top: &OwnedFd, to: File, counter: &mut Counter) -> Result<()> {
+pub(super) fn write(top: &OwnedFd, to: File, counter: &mut Counter) -> Result<File> {
     let mut builder = Builder::new(BufWriter::with_capacity(1 << 20, to));
     builder.sparse(true);
     let about = rustix::fs::fstat(top).map_err(refused("look at", Path::new("/")))?;
@@ -52,10 +52,7 @@ pub(super) fn write(top: &OwnedFd, to: File, counter: &mut Counter) -> Result<()
     writer.folder(top.as_fd(), Path::new(""))?;
     let wrote = |cause| Error::Work(format!("write the archive: {cause}"));
     let to = writer.builder.into_inner().map_err(wrote)?;
-    let to = to.into_inner().map_err(|e| wrote(e.into_error()))?;
-    // A pipe has nothing to sync.
-    let _ = to.sync_all();
-    Ok(())
+    to.into_inner().map_err(|e| wrote(e.into_error()))
 }
 
 struct Writer<'a> {
@@ -175,12 +172,29 @@ impl Writer<'_> {
     }
 }
 
+/// Knows whether its end was reached: an archive ends before, with blocks of zeros (POSIX, pax, "ustar Interchange Format").
+struct Watched {
+    from: BufReader<File>,
+    has_ended: bool,
+}
+
+impl Read for Watched {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(into)?;
+        self.has_ended |= length == 0 && !into.is_empty();
+        Ok(length)
+    }
+}
+
 /// Fills the empty folder `to`.
 ///
 /// # Errors
 /// The archive is none; a member would go outside; the first thing that cannot be written.
 pub(super) fn read(from: File, to: &OwnedFd, counter: &mut Counter) -> Result<()> {
-    let mut archive = Archive::new(BufReader::with_capacity(1 << 20, from));
+    let mut archive = Archive::new(Watched {
+        from: BufReader::with_capacity(1 << 20, from),
+        has_ended: false,
+    });
     let broken = |cause: io::Error| Error::Work(format!("read the archive: {cause}"));
     // Folders get their times when nothing is put into them any more.
     let mut folders: Vec<(PathBuf, Stat)> = Vec::new();
@@ -192,6 +206,10 @@ pub(super) fn read(from: File, to: &OwnedFd, counter: &mut Counter) -> Result<()
         if member.kind == FileType::Directory {
             folders.push((member.path.clone(), member.about));
         }
+    }
+    // The library takes the end of the file for that of the archive, where a sender that died has cut it off.
+    if archive.into_inner().has_ended {
+        return Err(broken(io::ErrorKind::UnexpectedEof.into()));
     }
     for (path, about) in folders.iter().rev() {
         let place = open_folder(to, path)?;
@@ -457,6 +475,31 @@ mod tests {
         )
         .expect("read");
         is_everything(&to);
+    }
+
+    #[test]
+    fn an_archive_that_is_cut_off_is_refused_wherever_the_cut_is() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (from, tar) = (folder.path().join("from"), folder.path().join("x.tar"));
+        std::fs::create_dir(&from).expect("folder");
+        std::fs::write(from.join("one"), "1").expect("file");
+        std::fs::write(from.join("two"), vec![0; 2000]).expect("file");
+        let archive = File::create(&tar).expect("file");
+        let top = beneath::folder(&from).expect("opened");
+        let archive = write(&top, archive, &mut Counter::of(None)).expect("written");
+        let length = archive.metadata().expect("there").len();
+        for cut in (0..length).rev().step_by(512) {
+            archive.set_len(cut).expect("cut");
+            let to = tempfile::tempdir().expect("folder");
+            let read = read(
+                File::open(&tar).expect("file"),
+                &beneath::folder(to.path()).expect("opened"),
+                &mut Counter::of(None),
+            );
+            // Two blocks of zeros end it; one of them is enough to know the end.
+            let is_whole = cut >= length - 512;
+            assert_eq!(read.is_ok(), is_whole, "{cut} of {length} bytes: {read:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use wharfline_kernel::fs::mount::FileSystem;
 use wharfline_kernel::fs::{beneath, freeze, mount, share, space};
 use wharfline_spec::docker::volume::{Event, Progress, Usage};
 
+use super::target::Target;
 use super::{Job, archive, migrate, repository, tree};
 use crate::error::{Error, Result};
 
@@ -93,16 +94,8 @@ fn perform(job: Job) -> Result<Value> {
         Job::Export { from, archive } => {
             let from = beneath::folder(&from)?;
             let mut counter = Counter::of(tree::measure(&from)?.used_bytes);
-            let to = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&archive);
-            archive::write(
-                &from,
-                to.map_err(Error::file("open", &archive))?,
-                &mut counter,
-            )?;
+            let (target, file) = Target::open(archive)?;
+            target.finish(&archive::write(&from, file, &mut counter)?)?;
             Ok(counter.end())
         }
         Job::Import { archive, to } => {

@@ -6,6 +6,7 @@ mod archive;
 mod child;
 mod migrate;
 mod repository;
+mod target;
 mod tree;
 
 use std::io::{BufRead, BufReader, Write};
