@@ -238,9 +238,8 @@ impl Shim {
             .iter()
             .any(|session| session.owner == Owner::Late)
         {
-            // A host that is so slow gets no second helper beside the first.
-            check.rest();
-            return Ok(());
+            // A host that is so slow gets no second helper beside the first, and this probe has failed as well.
+            return self.session_ended(Owner::Probe, None);
         }
         let begun = check
             .probe(&self.dir)

@@ -61,11 +61,6 @@ impl Check {
         matches!(self.step, Step::Probing(..))
     }
 
-    /// Lets the next probe be due an interval from now.
-    pub(crate) fn rest(&mut self) {
-        self.step = Step::Resting(Instant::now() + Duration::from_millis(self.orders.interval_ms));
-    }
-
     /// The process of the next probe, and its stdin, stdout and stderr.
     pub(crate) fn probe(&mut self, dir: &Path) -> Result<(Value, [OwnedFd; 3])> {
         let failed = || ShimError::file("prepare a probe of", dir);
@@ -92,11 +87,12 @@ impl Check {
 
     /// A probe ended (`None`: it took too long, or could not be made); says whether the state has changed.
     pub(crate) fn ended(&mut self, code: Option<i32>) -> bool {
+        let rest = Instant::now() + Duration::from_millis(self.orders.interval_ms);
         let before = self.wellbeing.state;
         if let Step::Probing(_, output) = &mut self.step {
             self.wellbeing.output = beginning(output);
         }
-        self.rest();
+        self.step = Step::Resting(rest);
         if code == Some(0) {
             self.wellbeing.failures = 0;
             self.wellbeing.state = WellbeingState::Healthy;
