@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -106,30 +107,47 @@ pub(crate) struct Hold<'a> {
 }
 
 impl Arrivals {
-    /// Those in `root`; what of them has lost its note or its folder is taken away.
-    ///
-    /// # Errors
-    /// The root's.
-    pub(crate) fn open(root: &Root) -> Result<Self> {
-        let all = Self {
+    /// Those in `root`.
+    pub(crate) fn of(root: &Root) -> Self {
+        Self {
             folder: root.path().join(FOLDER),
             active: Mutex::default(),
             ended: Condvar::new(),
-        };
-        for note in entries(&all.notes())? {
-            let name = note.file_stem().unwrap_or_default();
+        }
+    }
+
+    /// Takes away what has lost its note or its folder, and drafts of notes; what is to be deleted then.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn clear(&self, root: &Root) -> Result<Vec<PathBuf>> {
+        for note in entries(&self.notes())? {
+            // Held: whoever begins one has a note first, and then a folder.
+            let Some(_hold) = self.hold_of(note.file_stem()) else {
+                continue;
+            };
             let is_note = note.extension().is_some_and(|kind| kind == "json");
-            if !is_note || !all.volumes().join(name).is_dir() {
+            let name = note.file_stem().unwrap_or_default();
+            if !is_note || !self.volumes().join(name).is_dir() {
                 fs::remove_file(&note).map_err(Error::file("remove", note))?;
             }
         }
-        for folder in entries(&all.volumes())? {
+        let mut trash = Vec::new();
+        for folder in entries(&self.volumes())? {
+            let Some(_hold) = self.hold_of(folder.file_name()) else {
+                continue;
+            };
             let name = folder.file_name().unwrap_or_default();
-            if !with_json(all.notes().join(name)).is_file() {
-                root.discard(&folder)?;
+            if !with_json(self.notes().join(name)).is_file() {
+                trash.push(root.discard(&folder)?);
             }
         }
-        Ok(all)
+        Ok(trash)
+    }
+
+    fn hold_of(&self, name: Option<&OsStr>) -> Option<Hold<'_>> {
+        let name = VolumeName::new(name?.to_str()?).ok()?;
+        self.hold(&name).ok()
     }
 
     fn notes(&self) -> PathBuf {
@@ -157,7 +175,7 @@ impl Arrivals {
     }
 
     /// Where the volume `name` is while it comes.
-    pub(crate) fn of(&self, name: &VolumeName) -> PathBuf {
+    pub(crate) fn place(&self, name: &VolumeName) -> PathBuf {
         self.volumes().join(name.as_str())
     }
 
@@ -256,7 +274,7 @@ impl Hold<'_> {
     /// # Errors
     /// The disk's.
     pub(crate) fn abandon(&self, root: &Root) -> Result<Option<PathBuf>> {
-        let folder = self.all.of(&self.name);
+        let folder = self.all.place(&self.name);
         let trash = match folder.exists() {
             true => Some(root.discard(&folder)?),
             false => None,

@@ -59,7 +59,7 @@ impl Volumes {
             }
         }
         let inner = Inner {
-            arrivals: Arrivals::open(&root)?,
+            arrivals: Arrivals::of(&root),
             root,
             register,
             all: RwLock::new(all),
@@ -90,18 +90,7 @@ impl Volumes {
             .clear()
             .iter()
             .for_each(|e| tracing::warn!("{e}"));
-        for (name, arrival) in self.0.arrivals.every() {
-            // What is coming again already is somebody's.
-            let Ok(_hold) = self.0.arrivals.hold(&name) else {
-                continue;
-            };
-            let about = arrival.about(&name, self.0.arrivals.of(&name));
-            let unmounted =
-                about.and_then(|about| about.backend(self.0.root.path()).unmount(&about.folder));
-            if let Err(e) = unmounted {
-                tracing::warn!("{e}");
-            }
-        }
+        self.clear_arrivals();
         for volume in self.every() {
             let about = volume.about();
             let data = about.folder.join(backend::DATA);
@@ -111,6 +100,30 @@ impl Volumes {
                 && !matches!(users::has_any(&about.folder), Ok(true))
                 && let Err(e) = about.backend(self.0.root.path()).unmount(&about.folder)
             {
+                tracing::warn!("{e}");
+            }
+        }
+    }
+
+    /// Takes away what came by halves and can't go on, and unmounts the rest.
+    fn clear_arrivals(&self) {
+        let arrivals = &self.0.arrivals;
+        match arrivals.clear(&self.0.root) {
+            Ok(trash) => trash
+                .iter()
+                .filter_map(|path| root::delete(path).err())
+                .for_each(|e| tracing::warn!("{e}")),
+            Err(e) => tracing::warn!("{e}"),
+        }
+        for (name, arrival) in arrivals.every() {
+            // What is coming again already is somebody's.
+            let Ok(_hold) = arrivals.hold(&name) else {
+                continue;
+            };
+            let about = arrival.about(&name, arrivals.place(&name));
+            let unmounted =
+                about.and_then(|about| about.backend(self.0.root.path()).unmount(&about.folder));
+            if let Err(e) = unmounted {
                 tracing::warn!("{e}");
             }
         }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use wharfline_docker::{Gone, Refusal, Work};
 use wharfline_kernel::fs::beneath;
 use wharfline_spec::VolumeName;
-use wharfline_spec::docker::migration::{Receive, Send};
+use wharfline_spec::docker::migration;
 use wharfline_spec::docker::volume::{
     Archive, Backup, Event, Forget, ListAsked, OfRepository, OfSnapshot, OfVolume, OldNew,
     Progress, Prune, Resize, Restore,
@@ -68,8 +68,12 @@ pub(crate) fn long(volumes: &Volumes, operation: &str) -> Option<Work> {
         "Restore" => telling(move |asked: Restore, told| backup::restore(&volumes, asked, told)),
         "Verify" => telling(|asked: OfRepository, told| backup::verify(asked, told)),
         "Backups" => telling(|asked: OfRepository, told| backup::list(asked, told)),
-        "Send" => telling(move |asked: Send, told| migrate::send(&volumes, &asked, told)),
-        "Receive" => telling(move |asked: Receive, told| migrate::receive(&volumes, &asked, told)),
+        "Send" => {
+            telling(move |asked: migration::Send, told| migrate::send(&volumes, &asked, told))
+        }
+        "Receive" => {
+            telling(move |asked: migration::Receive, told| migrate::receive(&volumes, &asked, told))
+        }
         "Forget" => telling(|asked: Forget, told| backup::forget(asked, told)),
         _ => return None,
     })
@@ -87,7 +91,7 @@ fn with<A: DeserializeOwned, T: Serialize>(
 }
 
 fn telling<A: DeserializeOwned>(
-    operation: impl FnOnce(A, Told<'_>) -> Result<Value> + std::marker::Send + 'static,
+    operation: impl FnOnce(A, Told<'_>) -> Result<Value> + Send + 'static,
 ) -> Work {
     Box::new(
         move |body: &[u8], out: &mut dyn FnMut(Vec<u8>) -> std::result::Result<(), Gone>| {

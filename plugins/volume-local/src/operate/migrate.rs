@@ -31,22 +31,17 @@ pub(super) fn send(volumes: &Volumes, asked: &Send, told: Told<'_>) -> Result<Va
     may_go(&about, asked)?;
     let offer = offer(volumes, &about, asked)?;
     let backend = about.backend(volumes.root().path());
-    let unused = volumes.is_unused(&volume, &turn);
     if asked.keep && backend.copies_at_once() {
         let staged = volumes.root().stage()?;
         backend.duplicate(&about.folder, staged.path(), Copy::Volume, told)?;
         // From here on the volume itself is free for others.
         drop(turn);
-        backend.mount(staged.path())?;
-        let sent = run(&*backend, staged.path(), asked, (offer, told));
-        backend.unmount(staged.path())?;
-        return sent.map(|sent| json!(sent));
+        let sent = run(&*backend, staged.path(), asked, (offer, told))?;
+        return Ok(json!(sent));
     }
+    let unused = volumes.is_unused(&volume, &turn);
     unused.map_err(|error| advise(error, asked.keep, backend.copies_at_once()))?;
-    backend.mount(&about.folder)?;
-    let sent = run(&*backend, &about.folder, asked, (offer, told));
-    backend.unmount(&about.folder)?;
-    let mut sent = sent?;
+    let mut sent = run(&*backend, &about.folder, asked, (offer, told))?;
     if let Sent::Moved(moved) = &mut sent
         && !asked.keep
     {
@@ -56,6 +51,7 @@ pub(super) fn send(volumes: &Volumes, asked: &Send, told: Told<'_>) -> Result<Va
     Ok(json!(sent))
 }
 
+/// Has a process send what is in `folder`, mounted meanwhile; its answer, or what failed first.
 fn run(
     backend: &dyn Backend,
     folder: &Path,
@@ -68,7 +64,11 @@ fn run(
         input: asked.input.clone().into(),
         output: asked.output.clone().into(),
     };
-    let sent = work::run(&job, None, told)?;
+    backend.mount(folder)?;
+    let sent = work::run(&job, None, told);
+    let unmounted = backend.unmount(folder);
+    let sent = sent?;
+    unmounted?;
     serde_json::from_value(sent).map_err(|e| Error::Work(format!("what the work answered: {e}")))
 }
 
@@ -233,7 +233,7 @@ fn begin(volumes: &Volumes, name: &VolumeName, offer: &Offer, hold: &Hold<'_>) -
     volumes.arrivals().prepare()?;
     // A note without a folder is nothing; a folder without a note is nobody's.
     record::write(&volumes.arrivals().note(name), &arrival)?;
-    match staged.publish(&volumes.arrivals().of(name))? {
+    match staged.publish(&volumes.arrivals().place(name))? {
         true => Ok(arrival),
         false => Err(Error::Taken(name.clone())),
     }
@@ -246,7 +246,7 @@ fn fill(
     (arrival, asked): (Arrival, &Receive),
     (hold, told): (&Hold<'_>, Told<'_>),
 ) -> Result<String> {
-    let folder = volumes.arrivals().of(name);
+    let folder = volumes.arrivals().place(name);
     let backend = arrival
         .about(name, folder.clone())?
         .backend(volumes.root().path());
@@ -266,8 +266,10 @@ fn fill(
             false => Ok(()),
         }
     });
-    backend.unmount(&folder)?;
-    serde_json::from_value(filled?).map_err(|e| Error::Work(format!("what the work answered: {e}")))
+    let unmounted = backend.unmount(&folder);
+    let filled = filled?;
+    unmounted?;
+    serde_json::from_value(filled).map_err(|e| Error::Work(format!("what the work answered: {e}")))
 }
 
 /// It is a volume from here on.
@@ -281,7 +283,7 @@ fn publish(volumes: &Volumes, name: &VolumeName, hold: &Hold<'_>, digest: &str) 
         id: arrival.id,
         digest: digest.to_owned(),
     });
-    let from = arrivals.of(name);
+    let from = arrivals.place(name);
     record::write(&from.join(RECORD), &record)?;
     let folder = volumes.root().of(name);
     match wharfline_kernel::fs::beneath::rename_new(&from, &folder) {

@@ -143,7 +143,13 @@ fn prune_arrivals(
 ) -> Result<()> {
     let arrivals = volumes.arrivals();
     for (name, arrival) in arrivals.every() {
-        let mut about = arrival.about(&name, arrivals.of(&name))?;
+        let mut about = match arrival.about(&name, arrivals.place(&name)) {
+            Ok(about) => about,
+            Err(e) => {
+                tracing::warn!("what has come of volume {name} is left: {e}");
+                continue;
+            }
+        };
         about.record.created = arrival.begun;
         if !filters.iter().all(|filter| filter.takes(&about)) {
             continue;

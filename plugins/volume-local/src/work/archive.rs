@@ -11,23 +11,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, linkat, mkdirat, mknodat, openat,
-    readlinkat, statat, symlinkat,
+    AtFlags, FileType, Gid, Mode, Stat, Uid, chownat, linkat, mkdirat, mknodat, openat, readlinkat,
+    statat, symlinkat,
 };
 use tar::{Archive, Builder, EntryType, Header};
 use wharfline_kernel::fs::beneath;
 
 use super::child::Counter;
-use super::tree::{below, entries, finish, refused, set_xattr, xattrs};
+use super::tree::{
+    CONTENT, FOLDER, ITSELF, NEW, below, entries, finish, refused, set_xattr, xattrs,
+};
 use crate::error::{Error, Result};
 
 /// Key of an extended attribute, as star, GNU tar and bsdtar write it.
 const XATTR: &str = "SCHILY.xattr.";
-const FOLDER: OFlags = OFlags::DIRECTORY
-    .union(OFlags::RDONLY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-const ITSELF: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// A piece of a file; one of zeroes alone becomes a hole.
 const PIECE: usize = 64 << 10;
 
@@ -107,9 +104,8 @@ impl Writer<'_> {
                 self.folder(inner.as_fd(), path)
             }
             FileType::RegularFile => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let file =
-                    openat(folder, name, flags, Mode::empty()).map_err(refused("open", path))?;
+                    openat(folder, name, CONTENT, Mode::empty()).map_err(refused("open", path))?;
                 let mut file = File::from(file);
                 self.member(about, path, &itself, |builder, _, path| {
                     builder.append_file(path, &mut file)
@@ -339,12 +335,7 @@ impl Member {
                 Err(errno) => return Err(refused("make", &path)(errno)),
             },
             FileType::RegularFile => {
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
-                let file = openat(&parent, name, flags, Mode::RUSR | Mode::WUSR)
+                let file = openat(&parent, name, NEW, Mode::RUSR | Mode::WUSR)
                     .map_err(refused("make", &path))?;
                 fill(&File::from(file), entry, counter).map_err(Error::file("write", &path))?;
             }

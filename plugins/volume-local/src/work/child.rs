@@ -14,10 +14,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 use wharfline_kernel::fs::mount::FileSystem;
 use wharfline_kernel::fs::{beneath, freeze, mount, share, space};
+use wharfline_spec::docker::migration::Offer;
 use wharfline_spec::docker::volume::{Event, Progress, Usage};
 
 use super::target::Target;
 use super::{Job, archive, migrate, repository, tree};
+use crate::arrivals::Arrival;
 use crate::error::{Error, Result};
 
 /// Progress is told so often.
@@ -123,45 +125,34 @@ fn perform(job: Job) -> Result<Value> {
             detach: true,
         } => Ok(json!(mount::detach_at(&place)?)).map(|_| json!({})),
         Job::Repository { access, task } => repository::perform(&access, task),
-        Job::Send { .. } => send(job),
-        Job::Receive { .. } => receive(job),
+        Job::Send {
+            from,
+            offer,
+            input,
+            output,
+        } => send(&from, offer, migrate::open(&input, &output)?),
+        Job::Receive {
+            to,
+            arrival,
+            note,
+            input,
+            output,
+        } => receive(&to, (*arrival, &note), migrate::open(&input, &output)?),
         Job::Guard { place, seconds } => guard(&place, Duration::from_secs(seconds)),
     }
 }
 
-fn send(job: Job) -> Result<Value> {
-    let Job::Send {
-        from,
-        mut offer,
-        input,
-        output,
-    } = job
-    else {
-        return Err(Error::Work("nothing to send".to_owned()));
-    };
-    let from = beneath::folder(&from)?;
+fn send(from: &Path, mut offer: Offer, pipes: (File, File)) -> Result<Value> {
+    let from = beneath::folder(from)?;
     offer.total = tree::measure(&from)?.used_bytes.unwrap_or_default();
     let counter = Counter::of(Some(offer.total));
-    let pipes = migrate::open(&input, &output)?;
     Ok(json!(migrate::send(&from, &offer, pipes, counter)?))
 }
 
-fn receive(job: Job) -> Result<Value> {
-    let Job::Receive {
-        to,
-        arrival,
-        note,
-        input,
-        output,
-    } = job
-    else {
-        return Err(Error::Work("nothing to receive".to_owned()));
-    };
-    let to = beneath::folder(&to)?;
-    let counter = Counter::of(Some(arrival.total));
-    let pipes = migrate::open(&input, &output)?;
-    let digest = migrate::receive(&to, (*arrival, &note), pipes, counter)?;
-    Ok(json!(digest))
+fn receive(to: &Path, coming: (Arrival, &Path), pipes: (File, File)) -> Result<Value> {
+    let to = beneath::folder(to)?;
+    let counter = Counter::of(Some(coming.0.total));
+    Ok(json!(migrate::receive(&to, coming, pipes, counter)?))
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<Value> {

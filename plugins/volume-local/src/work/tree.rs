@@ -20,12 +20,23 @@ use super::child::Counter;
 use crate::error::{Error, Result};
 
 /// A folder that is read, and never by a symlink.
-const FOLDER: OFlags = OFlags::DIRECTORY
+pub(super) const FOLDER: OFlags = OFlags::DIRECTORY
     .union(OFlags::RDONLY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 /// A file itself, whatever it is, without opening it.
-const ITSELF: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const ITSELF: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// A file that is read: never by a symlink, and nothing waits for a FIFO's other end.
+pub(super) const CONTENT: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+/// A file that is made, where there is none.
+pub(super) const NEW: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 /// Unit of st_blocks (stat(2)).
 const BLOCK: u64 = 512;
 
@@ -190,12 +201,9 @@ impl Copier<'_> {
         name: &CStr,
         path: &Path,
     ) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let source = openat(from, name, flags, Mode::empty()).map_err(refused("open", path))?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let source = openat(from, name, CONTENT, Mode::empty()).map_err(refused("open", path))?;
         let target =
-            openat(to, name, flags, Mode::RUSR | Mode::WUSR).map_err(refused("make", path))?;
+            openat(to, name, NEW, Mode::RUSR | Mode::WUSR).map_err(refused("make", path))?;
         let counter = &mut *self.counter;
         share::copy::<Error>(&File::from(source), &File::from(target), &mut |bytes| {
             counter.add(bytes);

@@ -452,3 +452,22 @@ fn where_there_is_no_room_the_rest_comes_when_there_is() {
     assert_eq!(Pair::tree(&pair.there, "data"), before);
     is_clean(&pair.there);
 }
+
+#[test]
+fn halves_that_nobody_can_go_on_with_go_at_the_next_start() {
+    let mut host = Host::new();
+    host.kill();
+    let arriving = host.lab.path(format!("{ROOT}/arriving"));
+    fs::create_dir_all(arriving.join("notes")).expect("folder");
+    fs::create_dir_all(arriving.join("volumes/unnoted/data")).expect("folder");
+    fs::write(arriving.join("notes/gone.json"), "{}").expect("a note");
+    fs::write(arriving.join("notes/unnoted.new"), "{").expect("a draft");
+    host.restart();
+    wait_for("the start to clear up", Duration::from_secs(10), || {
+        let left = host.lab.exec(&["find", ROOT, "-mindepth", "3"]);
+        left.is_empty().then_some(()).ok_or(left)
+    });
+    for name in ["gone", "unnoted"] {
+        host.create(name, &json!({}));
+    }
+}

@@ -16,11 +16,13 @@ use rustix::fs::{
 use rustix::io::Errno;
 use wharfline_kernel::fs::beneath;
 
+use super::LABEL;
 use super::frame::{Frame, Meta, PIECE, is_name};
-use super::{FOLDER, ITSELF, LABEL};
 use crate::arrivals::Place;
 use crate::error::{Error, Result};
-use crate::work::tree::{below, by_descriptor, entries, finish, refused, set_xattr, xattrs};
+use crate::work::tree::{
+    FOLDER, ITSELF, NEW, below, by_descriptor, entries, finish, refused, set_xattr, xattrs,
+};
 
 /// A tree that grows.
 pub(super) struct Tree<'a> {
@@ -104,13 +106,8 @@ impl<'a> Tree<'a> {
             Frame::Leave(meta) => self.leave(meta),
             Frame::File(name) => {
                 let path = self.begin(name)?;
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
                 let mode = Mode::RUSR | Mode::WUSR;
-                let file = openat(self.innermost(), OsStr::from_bytes(name), flags, mode);
+                let file = openat(self.innermost(), OsStr::from_bytes(name), NEW, mode);
                 self.open = Some((File::from(file.map_err(refused("make", &path))?), 0));
                 Ok(())
             }

@@ -13,7 +13,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wharfline_spec::docker::migration::MIGRATION;
@@ -23,13 +22,6 @@ use crate::error::{Error, Result};
 pub(super) use receive::receive;
 pub(super) use send::send;
 
-/// A folder that is read, and never by a symlink.
-const FOLDER: OFlags = OFlags::DIRECTORY
-    .union(OFlags::RDONLY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-/// A file itself, whatever it is, without opening it.
-const ITSELF: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// What is sent, but not compared.
 const LABEL: &CStr = c"security.selinux";
 /// Most bytes of a line.

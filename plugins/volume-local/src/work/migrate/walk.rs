@@ -11,15 +11,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    Advice, AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, fadvise, openat, readlinkat, seek,
-    statat,
+    Advice, AtFlags, FileType, Mode, SeekFrom, Stat, fadvise, openat, readlinkat, seek, statat,
 };
 use rustix::io::Errno;
 
+use super::LABEL;
 use super::frame::{Frame, Meta, PIECE};
-use super::{FOLDER, ITSELF, LABEL};
 use crate::error::{Error, Result};
-use crate::work::tree::{below, entries, refused, xattrs};
+use crate::work::tree::{CONTENT, FOLDER, ITSELF, below, entries, refused, xattrs};
 
 /// Who gets the frames; what it returns as an error ends the walk.
 pub(super) type Emit<'a> = &'a mut dyn FnMut(&Frame<'_>) -> Result<()>;
@@ -121,8 +120,7 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, folder: BorrowedFd<'_>, name: &CStr, meta: Meta, path: &Path) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(folder, name, flags, Mode::empty()).map_err(refused("open", path))?;
+        let file = openat(folder, name, CONTENT, Mode::empty()).map_err(refused("open", path))?;
         if self.from_disk {
             // Refused by a file system in memory: there is no disk to ask.
             let _ = fadvise(&file, 0, None, Advice::DontNeed);
