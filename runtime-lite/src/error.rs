@@ -82,8 +82,8 @@ pub(crate) enum Error {
     NotLogged(String),
     #[error("{0} takes one container at a time")]
     OneAtATime(&'static str),
-    #[error("the container's shim is gone")]
-    ShimGone,
+    #[error("container {0} has just ended")]
+    ShimGone(String),
     #[error("{0} container(s) could not be removed")]
     Unremoved(usize),
     #[error("{0} of the containers: it did not work")]

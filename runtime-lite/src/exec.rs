@@ -96,7 +96,7 @@ impl Control {
         self.tell(&Request::Exec { process }, ends)?;
         match self.hear()? {
             (Report::Created { pid }, descriptors) => Ok((pid, descriptors.into_iter().next())),
-            _ => Err(Error::ShimGone),
+            _ => Err(self.gone()),
         }
     }
 }

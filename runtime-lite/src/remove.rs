@@ -128,7 +128,7 @@ fn forgiven(error: &Error) -> bool {
 /// Has the shim, if there is one, kill the container and put it away.
 fn kill(folder: &Folder, name: &str) -> Result<()> {
     freezer::thaw(folder)?;
-    if let Some(control) = Control::call(folder)? {
+    if let Some(control) = Control::call(folder, name)? {
         // One that is just ending need not answer.
         let _ = control.tell(&Request::Delete, &[]);
         if !folder.await_quiet(Some(Instant::now() + PATIENCE))? {

@@ -187,7 +187,7 @@ impl Job<'_> {
             let (signalled, said) = (ready(0), ready(1) || ready(2));
             if signalled {
                 while let Some(signal) = signals::next(signals) {
-                    pass_on(shim, signal, &mut pleas)?;
+                    pass_on(shim, signal, &mut pleas);
                 }
             }
             if said && let Report::Exited { code } = shim.hear()? {
@@ -241,11 +241,11 @@ impl Job<'_> {
     }
 }
 
-fn pass_on(shim: &Shim, signal: Signal, pleas: &mut Pleas) -> Result<()> {
+/// A shim that has ended meanwhile needs no signal: its end is heard of next.
+fn pass_on(shim: &Shim, signal: Signal, pleas: &mut Pleas) {
     shim.signal(signal);
-    match pleas.is_last(signal) {
-        true => shim.ask_delete(),
-        false => Ok(()),
+    if pleas.is_last(signal) {
+        let _ = shim.ask_delete();
     }
 }
 

@@ -191,7 +191,7 @@ impl Viewing {
             let ready = self.wait(signals)?;
             if ready.signals {
                 while let Some(signal) = signals::next(signals) {
-                    self.pass_on(signal, &mut pleas)?;
+                    self.pass_on(signal, &mut pleas);
                 }
             }
             if ready.typed && self.read_input() == Typed::Leave {
@@ -236,10 +236,10 @@ impl Viewing {
         })
     }
 
-    fn pass_on(&self, signal: Signal, pleas: &mut Pleas) -> Result<()> {
+    /// Whoever has ended meanwhile needs no signal: its end is heard of next.
+    fn pass_on(&self, signal: Signal, pleas: &mut Pleas) {
         if signal == Signal::SIGWINCH {
-            self.resize();
-            return Ok(());
+            return self.resize();
         }
         let number = signal as i32;
         match &self.target {
@@ -248,13 +248,12 @@ impl Viewing {
                     true => Request::Delete,
                     false => Request::Kill { signal: number },
                 };
-                self.control.tell(&request, &[])
+                let _ = self.control.tell(&request, &[]);
             }
             Target::Process(process) => {
                 if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
                     let _ = rustix::process::pidfd_send_signal(process, signal);
                 }
-                Ok(())
             }
         }
     }

@@ -84,7 +84,7 @@ impl Shim {
     fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         match self.channel.send(request, descriptors) {
             // It is gone: its log knows more than the socket.
-            Err(ChannelError::Socket(_)) => Err(self.died()),
+            Err(ChannelError::Gone) => Err(self.died()),
             other => Ok(other?),
         }
     }
@@ -172,19 +172,24 @@ impl Left {
 #[derive(Debug)]
 pub(crate) struct Control {
     channel: Channel,
+    /// Whose shim it is, as the user calls it.
+    container: String,
 }
 
 impl Control {
-    /// Calls the shim of the container in `folder`; `None` if there is none.
-    pub(crate) fn call(folder: &Folder) -> Result<Option<Control>> {
+    /// Calls the shim of the container `name` in `folder`; `None` if there is none.
+    pub(crate) fn call(folder: &Folder, name: &str) -> Result<Option<Control>> {
         freezer::thaw_abandoned(folder)?;
         let channel = Channel::call(folder.path())?;
-        Ok(channel.map(|channel| Control { channel }))
+        Ok(channel.map(|channel| Control {
+            channel,
+            container: name.to_owned(),
+        }))
     }
 
     /// Calls the shim of a container that is to run.
     pub(crate) fn call_running(folder: &Folder, name: &str) -> Result<Control> {
-        Control::call(folder)?.ok_or_else(|| Error::NotRunning(name.to_owned()))
+        Control::call(folder, name)?.ok_or_else(|| Error::NotRunning(name.to_owned()))
     }
 
     /// Asks, and waits for the answer. A refusal is an error.
@@ -193,9 +198,12 @@ impl Control {
         Ok(self.hear()?.0)
     }
 
-    /// Asks without waiting.
+    /// Asks without waiting. A shim that answered the call may be gone by now, with its container: [`Error::ShimGone`].
     pub(crate) fn tell(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        Ok(self.channel.send(request, descriptors)?)
+        match self.channel.send(request, descriptors) {
+            Err(ChannelError::Gone) => Err(self.gone()),
+            other => Ok(other?),
+        }
     }
 
     /// The shim's next word, and what came with it.
@@ -203,8 +211,12 @@ impl Control {
         match self.channel.receive::<Report>()? {
             Some((Report::Failed(failure), _)) => Err(Error::Container(failure)),
             Some(said) => Ok(said),
-            None => Err(Error::ShimGone),
+            None => Err(self.gone()),
         }
+    }
+
+    pub(crate) fn gone(&self) -> Error {
+        Error::ShimGone(self.container.clone())
     }
 }
 

@@ -51,10 +51,14 @@ pub(crate) fn stop(home: &Home, asked: &cli::Stop) -> Result<()> {
 
 fn one(home: &Home, name: &str, asked: &cli::Stop) -> Result<()> {
     let (about, folder) = container::find(home, name)?;
-    let Some(control) = Control::call(&folder)? else {
+    let Some(control) = Control::call(&folder, name)? else {
         return Ok(());
     };
-    control.ask(&request(&about, asked)?, &[])?;
+    match control.ask(&request(&about, asked)?, &[]) {
+        // It was about to end by itself.
+        Ok(_) | Err(Error::ShimGone(_)) => {}
+        Err(error) => return Err(error),
+    }
     folder.await_quiet(None)?;
     Ok(())
 }
@@ -95,34 +99,39 @@ pub(crate) fn kill(home: &Home, asked: &cli::Kill) -> Result<()> {
 pub(crate) fn wait(home: &Home, containers: &[String]) -> Result<()> {
     for name in containers {
         let (_, folder) = container::find(home, name)?;
-        let code = await_end(&folder)?.ok_or_else(|| Error::NotRunning(name.clone()))?;
+        let code = await_end(&folder, name)?.ok_or_else(|| Error::NotRunning(name.clone()))?;
         output::print(&format!("{code}\n"));
     }
     Ok(())
 }
 
 /// The exit status of the container's run; `None` if it never had one.
-fn await_end(folder: &Folder) -> Result<Option<i32>> {
-    if let Some(control) = Control::call(folder)? {
-        control.tell(&Request::Wait, &[])?;
-        loop {
-            match control.hear() {
-                Ok((Report::Exited { code }, _)) => {
-                    // Whoever has waited may remove it.
-                    if folder.life().is_ok_and(|life| life.is_ending()) {
-                        folder.await_quiet(None)?;
-                    }
-                    return Ok(Some(code));
+fn await_end(folder: &Folder, name: &str) -> Result<Option<i32>> {
+    if let Some(control) = Control::call(folder, name)? {
+        match hear_of_end(&control) {
+            Ok(code) => {
+                // Whoever has waited may remove it.
+                if folder.life().is_ok_and(|life| life.is_ending()) {
+                    folder.await_quiet(None)?;
                 }
-                Ok(_) => {}
-                // It may have ended just now, and then its status tells.
-                Err(Error::ShimGone | Error::Channel(_)) => break,
-                Err(error) => return Err(error),
+                return Ok(Some(code));
             }
+            // It has ended just now, and its status tells.
+            Err(Error::ShimGone(_)) => {}
+            Err(error) => return Err(error),
         }
         folder.await_quiet(None)?;
     }
     Ok(folder.status()?.and_then(|status| status.exit_code))
+}
+
+fn hear_of_end(control: &Control) -> Result<i32> {
+    control.tell(&Request::Wait, &[])?;
+    loop {
+        if let (Report::Exited { code }, _) = control.hear()? {
+            return Ok(code);
+        }
+    }
 }
 
 /// `wharf rename`.

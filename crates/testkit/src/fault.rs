@@ -93,6 +93,24 @@ pub struct StruckCommand {
     pub stops: usize,
 }
 
+/// Runs a command that stands still before its first system call of number `call` while `meanwhile` happens to the world
+/// around it; panics if it never makes one.
+pub fn interrupted_at(command: Command, call: i64, meanwhile: impl FnOnce() + Send) -> Output {
+    let mut meanwhile = Some(meanwhile);
+    let decide = |syscall: &Syscall, _: &tracer::Memory<'_>| {
+        if let Some(happen) = meanwhile.take_if(|_| syscall.number == call) {
+            happen();
+        }
+        Strike::Nothing
+    };
+    let (output, _) = traced(|| Tracer::start(command, &[]).run(decide));
+    assert!(
+        meanwhile.is_none(),
+        "it never makes call {call}: {output:?}"
+    );
+    output
+}
+
 /// Lets the `nth` system call (from 1) of those that touch something outside of the plugin's own memory fail with
 /// `errno`, not executed.
 pub fn failing_at(lab: &Lab, call: &Call, nth: usize, errno: Errno) -> Struck {

@@ -27,6 +27,8 @@ const BACKLOG: i32 = 128;
 /// Why a message could not be sent or understood.
 #[derive(Debug)]
 pub enum ChannelError {
+    /// Nobody is at the other end any more: there was one, and it has ended or closed it.
+    Gone,
     /// The socket failed.
     Socket(io::Error),
     /// The packet is not a message that this version knows.
@@ -36,6 +38,7 @@ pub enum ChannelError {
 impl std::fmt::Display for ChannelError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            ChannelError::Gone => write!(f, "nobody is at its other end any more"),
             ChannelError::Socket(cause) => write!(f, "the socket to the shim: {cause}"),
             ChannelError::Unknown(cause) => write!(f, "a message of an unknown form: {cause}"),
         }
@@ -45,6 +48,7 @@ impl std::fmt::Display for ChannelError {
 impl std::error::Error for ChannelError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            ChannelError::Gone => None,
             ChannelError::Socket(cause) => Some(cause),
             ChannelError::Unknown(cause) => Some(cause),
         }
@@ -53,7 +57,11 @@ impl std::error::Error for ChannelError {
 
 impl From<rustix::io::Errno> for ChannelError {
     fn from(errno: rustix::io::Errno) -> Self {
-        ChannelError::Socket(errno.into())
+        match errno {
+            // What was sent before is lost with a peer that dies with unread packets (unix(7)).
+            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => ChannelError::Gone,
+            errno => ChannelError::Socket(errno.into()),
+        }
     }
 }
 
@@ -125,7 +133,7 @@ impl Channel {
         Channel { socket }
     }
 
-    /// Sends `message`, and copies of `descriptors` (at most three) with it.
+    /// Sends `message`, and copies of `descriptors` (at most three) with it; [`ChannelError::Gone`] if nobody can read it.
     pub fn send<T: Serialize>(
         &self,
         message: &T,
@@ -157,7 +165,6 @@ impl Channel {
             let flags = RecvFlags::CMSG_CLOEXEC;
             match rustix::net::recvmsg(&self.socket, &mut parts, &mut ancillary, flags) {
                 Err(rustix::io::Errno::INTR) => {}
-                // A peer that died with unread packets resets the connection: it is gone all the same.
                 Err(rustix::io::Errno::CONNRESET) => return Ok(None),
                 other => break other?,
             }
@@ -240,10 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_peer_reads_as_none() {
+    fn a_closed_peer_reads_as_none_and_hears_nothing() {
         let (wharf, shim) = ends();
         drop(wharf);
         assert!(shim.receive::<Request>().expect("read").is_none());
+        let sent = shim.send(&Report::Done, &[]);
+        assert!(matches!(sent, Err(ChannelError::Gone)), "{sent:?}");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Containers that stay: their states, names, ends, and what a crash at any moment leaves.
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use wharfline_testkit::fault;
 
-use crate::support::{Host, ROOTFS};
+use crate::support::{Answer, Host, ROOTFS};
 
 const NONE: &[&str] = &["--network", "none"];
 const SLEEP: &[&str] = &["sleep", "1000"];
@@ -87,6 +89,32 @@ fn stop_asks_first_and_kills_in_the_end() {
     );
     host.wharf(&["stop", "other"]).ok();
     assert_eq!(host.await_state("other", "exited")["exitCode"], 7);
+}
+
+/// Lets `wharf` call the shim of a running container, which ends before anything is said.
+fn call_one_that_ends(host: &Host, words: &[&str]) -> Answer {
+    host.wharf(&["start", "c"]).ok();
+    let about = host.await_state("c", "running");
+    let first = i32::try_from(about["pid"].as_i64().expect("a pid")).expect("a pid");
+    let output = fault::interrupted_at(host.command(words), libc::SYS_sendmsg, || {
+        kill(Pid::from_raw(first), Signal::SIGKILL).expect("killed");
+        host.await_state("c", "exited");
+    });
+    host.await_state("c", "exited");
+    Answer::from(output)
+}
+
+#[test]
+fn a_container_that_ends_while_it_is_called_is_waited_for_and_stopped_and_else_named() {
+    let host = Host::new();
+    host.leave("c", &["--network", "none"], &["sleep", "1000"]);
+    host.wharf(&["stop", "-t", "0", "c"]).ok();
+    let call = |words: &[&str]| call_one_that_ends(&host, words);
+    assert_eq!(call(&["wait", "c"]).ok(), "137\n");
+    assert_eq!(call(&["stop", "c"]).ok(), "c\n");
+    call(&["kill", "c"]).refused(1, "container c has just ended");
+    call(&["exec", "c", "true"]).refused(125, "container c has just ended");
+    call(&["attach", "c"]).refused(125, "container c has just ended");
 }
 
 #[test]

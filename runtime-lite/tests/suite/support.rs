@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use wharfline_testkit::{Lab, Plugins, Process, World, wait_for};
+use wharfline_testkit::{Lab, Output, Plugins, Process, World, wait_for};
 
 /// Where the root filesystem is in the lab.
 pub(crate) const ROOTFS: &str = "/var/lib/rootfs";
@@ -78,12 +78,7 @@ impl Host {
     /// Runs `wharf` to its end, with something on its stdin.
     #[track_caller]
     pub(crate) fn wharf_reading(&self, words: &[&str], stdin: &str) -> Answer {
-        let output = self.lab.run_command(self.command(words), stdin.as_bytes());
-        Answer {
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: output.stderr,
-        }
+        Answer::from(self.lab.run_command(self.command(words), stdin.as_bytes()))
     }
 
     /// `wharf run --rm` with these options, then the root filesystem and the command.
@@ -222,6 +217,16 @@ impl Drop for Host {
 
 fn run_words<'a>(options: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
     [&["run", "--rm"], options, &[ROOTFS], command].concat()
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        Answer {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: output.stderr,
+        }
+    }
 }
 
 impl Answer {
