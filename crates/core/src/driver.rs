@@ -29,6 +29,9 @@ pub struct Endpoint<'a> {
     pub previous: Option<&'a CniResult>,
     /// How often a derived name was found taken by somebody else's link.
     pub salt: u8,
+    /// Whether something was found where this attachment is to have its own: then `observe` looks whose it is. Asking
+    /// before each ADD would cost a question for every port, and hardly ever is anything there.
+    pub contested: bool,
 }
 
 /// A kind of attachment: how it is planned, found again and torn down.

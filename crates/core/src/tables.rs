@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use wharfline_kernel::nft::{Element, Nft, Standing, Table, Tag};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lock::{Lock, Mode};
 use crate::record::{Record, SharedNote};
 use crate::session::Session;
@@ -20,19 +20,25 @@ pub fn ensure(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> 
     if session.with_nft(|nft| Ok(nft.stands(elements)))? {
         return Ok(());
     }
-    standing(session, elements, |nft| nft.ensure(elements, tag))
+    Ok(standing(session, elements, |nft| nft.ensure(elements, tag))??)
 }
 
-/// Adds elements of one attachment; a key that is taken is refused.
+/// Adds elements of one attachment; a key that is taken is a [`ErrorKind::Conflict`].
 pub fn create(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> {
-    standing(session, elements, |nft| match nft.create(elements, tag) {
+    let created = standing(session, elements, |nft| match nft.create(elements, tag) {
         // Whoever laid the table a moment ago filled it from the records, and ours was written by then.
         Err(taken) if taken.is_present() => {
             nft.delete(elements, Some(tag))?;
             nft.create(elements, tag)
         }
         other => other,
-    })
+    })?;
+    match created {
+        Err(taken) if taken.is_present() => {
+            Err(Error::new(ErrorKind::Conflict, taken.to_string()))
+        }
+        done => Ok(done?),
+    }
 }
 
 /// Does `add` with the tables standing that `elements` live in. One that vanishes meanwhile is laid once more.
@@ -40,15 +46,15 @@ fn standing(
     session: &Session,
     elements: &[Element],
     add: impl Fn(&mut Nft) -> wharfline_kernel::Result<()>,
-) -> Result<()> {
+) -> Result<wharfline_kernel::Result<()>> {
     stand(session, elements)?;
     match session.with_nft(|nft| Ok(add(nft)))? {
         Err(gone) if gone.is_absent() => {
             vouched::distrust(session);
             stand(session, elements)?;
-            session.with_nft(add)
+            session.with_nft(|nft| Ok(add(nft)))
         }
-        done => Ok(done?),
+        done => Ok(done),
     }
 }
 

@@ -53,6 +53,7 @@ impl Case {
             lease,
             previous,
             salt: 0,
+            contested: false,
         };
         BridgeDriver
             .plan(&self.config, &endpoint, &self.facts)

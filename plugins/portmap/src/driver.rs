@@ -70,7 +70,7 @@ impl Driver for PortmapDriver {
             }
         }
         let wanted = publish::wanted(&publication(config, endpoint, &facts));
-        facts.rivals = rivals::find(session, endpoint.key, &wanted, None)?;
+        facts.rivals = rivals::find(session, endpoint, &wanted, None)?;
         warn_of_listeners(&config.ports);
         Ok(facts)
     }

@@ -85,6 +85,7 @@ fn plan(config: &PortmapConfig, facts: &PortmapFacts) -> Result<Plan> {
         lease: &lease,
         previous: Some(&previous),
         salt: 0,
+        contested: false,
     };
     PortmapDriver.plan(config, &endpoint, facts)
 }

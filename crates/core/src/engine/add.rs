@@ -130,22 +130,25 @@ impl<D: Driver> Engine<'_, D> {
         let _held = self.hold_network(session, &attach.key.network)?;
         // Only now: what is found to be there stays, whoever leaves the network.
         tables::heal(session)?;
-        let mut salt = 0;
+        let mut endpoint = endpoint(attach, lease, 0);
         loop {
-            let plan = self.noted_plan(session, &endpoint(attach, lease, salt))?;
-            self.record(attach, sandbox, &plan, salt)
+            let plan = self.noted_plan(session, &endpoint)?;
+            self.record(attach, sandbox, &plan, endpoint.salt)
                 .write(session.state())?;
             let operations = match sandbox {
                 Some(_) => plan.all_operations(),
                 None => plan.ops.clone(),
             };
-            match self.perform(session, attach, operations) {
-                Ok(()) => return Ok(plan),
-                Err(failure) if salt < SALTS && self.name_is_taken(session, attach, &plan)? => {
-                    tracing::warn!("{failure}: trying another name");
-                    salt += 1;
-                }
-                Err(failure) => return Err(failure),
+            let Err(failure) = self.perform(session, attach, operations) else {
+                return Ok(plan);
+            };
+            if failure.kind() == ErrorKind::Conflict && !endpoint.contested {
+                endpoint.contested = true;
+            } else if endpoint.salt < SALTS && self.name_is_taken(session, attach, &plan)? {
+                tracing::warn!("{failure}: trying another name");
+                endpoint.salt += 1;
+            } else {
+                return Err(failure);
             }
         }
     }

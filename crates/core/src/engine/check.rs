@@ -31,6 +31,8 @@ impl<D: Driver> Engine<'_, D> {
         let mut endpoint = endpoint(attach, &lease, salt);
         // A plugin after ours may have changed the MAC; the answer says which it is since.
         endpoint.mac = answered_mac(answered, attach).or(endpoint.mac);
+        // What another's element serves as well was left out of the plan.
+        endpoint.contested = true;
         let facts = self.driver.observe(self.config, &endpoint, &session)?;
         let plan = self.driver.plan(self.config, &endpoint, &facts)?;
         let mut found = Vec::new();

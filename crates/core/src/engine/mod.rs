@@ -91,5 +91,6 @@ fn endpoint<'a>(attach: &'a Attach<'_>, lease: &'a CniResult, salt: u8) -> Endpo
         lease,
         previous: attach.previous,
         salt,
+        contested: false,
     }
 }

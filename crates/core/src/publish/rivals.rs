@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::attachment::AttachmentKey;
+use crate::driver::Endpoint;
 use crate::error::Result;
 use crate::record::Record;
 use crate::session::Session;
@@ -22,21 +22,25 @@ pub struct Rival {
     pub alive: Option<String>,
 }
 
-/// The rivals for `wanted`; what is our own already is none. Point look-ups; records are read only on a conflict.
+/// The rivals for `wanted` of a contested endpoint, and of no other; what is our own already is none. Point look-ups;
+/// records are read only where there is a rival.
 ///
 /// With `heir_of`, another interface of the container in that namespace gives way as the dead do: which of a container's
 /// networks its ports are published by, the last request says.
 pub fn find(
     session: &Session,
-    key: &AttachmentKey,
+    endpoint: &Endpoint<'_>,
     wanted: &[Element],
     heir_of: Option<&Path>,
 ) -> Result<Vec<Rival>> {
+    if !endpoint.contested {
+        return Ok(Vec::new());
+    }
     let found = session.with_nft(|nft| nft.look_up(wanted))?;
     let others: Vec<Occupant> = found
         .into_iter()
         .flatten()
-        .filter(|occupant| occupant.tag != Some(key.tag()))
+        .filter(|occupant| occupant.tag != Some(endpoint.key.tag()))
         .collect();
     if others.is_empty() {
         return Ok(Vec::new());

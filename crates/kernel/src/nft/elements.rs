@@ -45,7 +45,14 @@ impl Nft {
     /// EEXIST names the first element whose key is taken; [`Nft::occupant`] tells by whom. ENOENT: the table is gone.
     pub fn create(&mut self, elements: &[Element], tag: &Tag) -> Result<()> {
         let (changes, added) = additions(elements.iter().map(|element| (element, tag)), NLM_F_EXCL);
-        refused_addition(self.change(changes)?, &added)
+        let mut refusals = self.change(changes)?;
+        for (_, refusal) in &mut refusals {
+            // What some kernels say of a key that leads elsewhere (nft_add_set_elem() in net/netfilter/nf_tables_api.c).
+            if refusal.errno == Errno::EBUSY {
+                refusal.errno = Errno::EEXIST;
+            }
+        }
+        refused_addition(refusals, &added)
     }
 
     /// Adds elements that may be there; a map's element with another target is refused with EBUSY or EEXIST.

@@ -165,6 +165,7 @@ fn plan(docker: &DockerNetwork, adopted: bool) -> Result<(Vec<Op>, Vec<Target>),
         lease: &lease,
         previous: None,
         salt: 0,
+        contested: false,
     };
     // A network without a gateway has no address, but it has a bridge.
     let config = docker.config(&[]);

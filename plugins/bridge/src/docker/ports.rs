@@ -87,7 +87,7 @@ impl Driver for PortsDriver {
         }
         let mut wanted = publish::wanted(&config.publication(facts.source6));
         wanted.extend(config.opened());
-        facts.rivals = rivals::find(session, endpoint.key, &wanted, endpoint.netns.as_deref())?;
+        facts.rivals = rivals::find(session, endpoint, &wanted, endpoint.netns.as_deref())?;
         Ok(facts)
     }
 

@@ -35,6 +35,7 @@ fn plan(keys: &Value, ips: Value) -> Result<Plan, String> {
         lease: &lease,
         previous: None,
         salt: 0,
+        contested: false,
     };
     let facts = PtpFacts {
         egress_mtu: Some(1450),

@@ -150,6 +150,7 @@ fn plan(docker: &DockerNetwork) -> Result<(Vec<Op>, Vec<Target>), Error> {
         lease: &lease,
         previous: None,
         salt: 0,
+        contested: false,
     };
     let config = docker.config(&[]);
     let facts = docker
