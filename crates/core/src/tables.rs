@@ -20,7 +20,9 @@ pub fn ensure(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> 
     if session.with_nft(|nft| Ok(nft.stands(elements)))? {
         return Ok(());
     }
-    Ok(standing(session, elements, |nft| nft.ensure(elements, tag))??)
+    Ok(standing(session, elements, |nft| {
+        nft.ensure(elements, tag)
+    })??)
 }
 
 /// Adds elements of one attachment; a key that is taken is a [`ErrorKind::Conflict`].
@@ -34,9 +36,7 @@ pub fn create(session: &Session, elements: &[Element], tag: &Tag) -> Result<()> 
         other => other,
     })?;
     match created {
-        Err(taken) if taken.is_present() => {
-            Err(Error::new(ErrorKind::Conflict, taken.to_string()))
-        }
+        Err(taken) if taken.is_present() => Err(Error::new(ErrorKind::Conflict, taken.to_string())),
         done => Ok(done?),
     }
 }

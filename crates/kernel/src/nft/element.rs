@@ -332,7 +332,7 @@ impl Element {
         }
     }
 
-    fn set(&self) -> &'static str {
+    pub(super) fn set(&self) -> &'static str {
         match self {
             Element::Link { .. } => "links",
             Element::Masquerade { subnet, .. } => {

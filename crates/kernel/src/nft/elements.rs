@@ -2,6 +2,8 @@
 //! Called by the engine's operations; every call is one transaction, or one round of questions.
 //! It must never delete an element that bears another owner's tag.
 
+use std::collections::BTreeMap;
+
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetAttribute, SetElementAttribute,
@@ -28,6 +30,8 @@ const NFTA_SET_ELEM_EXPR: u16 = 7;
 const NFTA_SET_ELEM_KEY_END: u16 = 10;
 const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_COUNTER_PACKETS: u16 = 2;
+/// How many elements one message adds at most: the list's length is a number of 16 bits.
+const TOGETHER: usize = 128;
 
 /// Who stands where an element was to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,13 +56,14 @@ impl Nft {
                 refusal.errno = Errno::EEXIST;
             }
         }
-        refused_addition(refusals, &added)
+        self.refused_addition(refusals, &added)
     }
 
     /// Adds elements that may be there; a map's element with another target is refused with EBUSY or EEXIST.
     pub fn ensure(&mut self, elements: &[Element], tag: &Tag) -> Result<()> {
         let (changes, added) = additions(elements.iter().map(|element| (element, tag)), 0);
-        refused_addition(self.change_perhaps(changes)?, &added)?;
+        let refusals = self.change_perhaps(changes)?;
+        self.refused_addition(refusals, &added)?;
         self.vouch_for_elements(elements);
         Ok(())
     }
@@ -66,7 +71,22 @@ impl Nft {
     /// Fills a table that was just laid.
     pub(super) fn fill(&mut self, elements: &[&(Element, Tag)]) -> Result<()> {
         let (changes, added) = additions(elements.iter().copied(), 0);
-        refused_addition(self.change_perhaps(changes)?, &added)
+        let refusals = self.change_perhaps(changes)?;
+        self.refused_addition(refusals, &added)
+    }
+
+    /// Names the element that a message failed for, of those that it was to add.
+    fn refused_addition(&mut self, refusals: Refusals, added: &[Vec<&Element>]) -> Result<()> {
+        let Some((position, refusal)) = refusals.into_iter().next() else {
+            return Ok(());
+        };
+        let together = added.get(position).into_iter().flatten();
+        let together: Vec<Element> = together.copied().cloned().collect();
+        let present = match refusal.errno {
+            Errno::EEXIST => self.look_up(&together)?.iter().position(Option::is_some),
+            _ => None,
+        };
+        Err(refused("add", together.get(present.unwrap_or(0)), refusal))
     }
 
     /// Deletes elements; those that are absent, or that bear another tag than `tag`, are left and no error.
@@ -227,28 +247,31 @@ impl Nft {
     }
 }
 
-/// The messages that add elements, and the elements in the messages' order.
+/// The messages that add elements, each with all that go into one set, and the elements of each.
 fn additions<'a>(
     elements: impl IntoIterator<Item = impl Into<Tagged<'a>>>,
     flags: u16,
-) -> (Vec<Request>, Vec<&'a Element>) {
-    elements
-        .into_iter()
-        .map(|item| {
-            let Tagged { element, tag } = item.into();
-            let table = element.table();
-            let message = add(&table, &SetKey::from(element.place()), Some(tag));
+) -> (Vec<Request>, Vec<Vec<&'a Element>>) {
+    let mut of_set: BTreeMap<(Table, &str), Vec<Tagged<'a>>> = BTreeMap::new();
+    for item in elements {
+        let item: Tagged<'a> = item.into();
+        let place = (item.element.table(), item.element.set());
+        of_set.entry(place).or_default().push(item);
+    }
+    let groups = of_set
+        .iter()
+        .flat_map(|(place, all)| all.chunks(TOGETHER).map(move |together| (place, together)));
+    groups
+        .map(|((table, set), together)| {
+            let entry =
+                |item: &Tagged<'_>| SetKey::from(item.element.place()).entry(Some(item.tag));
+            let entries = together.iter().map(entry).collect();
+            let message = NfTablesMessage::NewSetElement(message(table, set, entries));
             let change = Request::new(table.family(), NLM_F_CREATE | flags, message);
-            (change, element)
+            let elements = together.iter().map(|item| item.element).collect();
+            (change, elements)
         })
         .unzip()
-}
-
-fn refused_addition(refusals: Refusals, added: &[&Element]) -> Result<()> {
-    match refusals.into_iter().next() {
-        None => Ok(()),
-        Some((position, refusal)) => Err(refused("add", added.get(position).copied(), refusal)),
-    }
 }
 
 /// An element and whose it is to be.
@@ -292,7 +315,7 @@ impl SetKey {
         Self { data: None, ..self }
     }
 
-    fn message(&self, table: &Table, tag: Option<&Tag>) -> SetElementMessage {
+    fn entry(&self, tag: Option<&Tag>) -> ListAttribute<SetElementAttribute> {
         let value = |bytes: &[u8]| DataAttribute::Value(bytes.to_vec());
         let mut element = vec![SetElementAttribute::Key(value(&self.key))];
         if let Some(end) = &self.key_end {
@@ -305,13 +328,25 @@ impl SetKey {
         if let Some(tag) = tag {
             element.push(SetElementAttribute::UserData(comment(&tag.to_string())));
         }
-        SetElementMessage {
-            attributes: vec![
-                SetElementList::Table(table.name()),
-                SetElementList::Set(self.set.to_owned()),
-                SetElementList::Elements(vec![ListAttribute::Element(element)]),
-            ],
-        }
+        ListAttribute::Element(element)
+    }
+
+    fn message(&self, table: &Table, tag: Option<&Tag>) -> SetElementMessage {
+        message(table, self.set, vec![self.entry(tag)])
+    }
+}
+
+fn message(
+    table: &Table,
+    set: &str,
+    entries: Vec<ListAttribute<SetElementAttribute>>,
+) -> SetElementMessage {
+    SetElementMessage {
+        attributes: vec![
+            SetElementList::Table(table.name()),
+            SetElementList::Set(set.to_owned()),
+            SetElementList::Elements(entries),
+        ],
     }
 }
 
