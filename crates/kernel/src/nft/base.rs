@@ -32,6 +32,8 @@ const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 /// How many elements one transaction of a refill carries.
 const REFILL: usize = 2048;
+/// How often a table is looked at again before its seal, while no two looks agree.
+const LOOKS: usize = 8;
 /// Where nft is looked for when PATH, which a runtime may have emptied, does not lead to it.
 const NFT_PLACES: [&str; 3] = ["nft", "/usr/sbin/nft", "/sbin/nft"];
 
@@ -50,6 +52,14 @@ impl Nft {
     /// Whether the table stands as it was laid: its flags, chains, policies and rules against the seal within.
     /// One that does, and that nobody changed meanwhile, is vouched for ([`Nft::vouched`]).
     pub fn verify(&mut self, table: &Table) -> Result<Standing> {
+        match self.judge(table)? {
+            // By two looks only: see `look_twice`.
+            Standing::Altered => self.judge(table),
+            standing => Ok(standing),
+        }
+    }
+
+    fn judge(&mut self, table: &Table) -> Result<Standing> {
         let Some(seen) = self.look_at(table)? else {
             return Ok(Standing::Absent);
         };
@@ -136,7 +146,7 @@ impl Nft {
         for part in own.chunks(REFILL) {
             self.fill(part)?;
         }
-        let Some(seen) = self.look_at(table)? else {
+        let Some(seen) = self.look_twice(table)? else {
             return Err(KernelError::new(
                 format!("seal table {table}"),
                 Errno::ENOENT,
@@ -152,6 +162,21 @@ impl Nft {
             .with_extack(refusal.extack)),
             None => Ok(()),
         }
+    }
+
+    /// The table as two looks in a row saw it. Where memory is short the kernel dumps the rules in parts, and what another's
+    /// transaction adds in between shifts them without notice, should it fail (nf_tables_dump_rules() and netlink_dump()).
+    fn look_twice(&mut self, table: &Table) -> Result<Option<Seen>> {
+        let mut seen = self.look_at(table)?;
+        for _ in 0..LOOKS {
+            let again = self.look_at(table)?;
+            let digest = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.digest);
+            if digest(&seen) == digest(&again) {
+                return Ok(again);
+            }
+            seen = again;
+        }
+        Ok(seen)
     }
 
     /// The table as it stands; `None`: there is no such table.
