@@ -4,6 +4,7 @@
 
 mod docker;
 mod evidence;
+mod forgotten;
 mod leases;
 mod plan;
 mod sandbox;
@@ -109,7 +110,7 @@ pub(crate) fn leftovers(home: &Home, dry_run: bool, say: &mut dyn FnMut(String))
 }
 
 /// Does everything that is planned, whatever fails; says what failed.
-fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
+fn carry_out(home: &Home, found: &Survey, decided: &Plan<'_>) -> Vec<String> {
     let mut failed = Vec::new();
     for (about, folder) in &found.dead {
         failed.extend(remove_dead(home, about, folder));
@@ -131,6 +132,9 @@ fn carry_out(home: &Home, found: &Survey, decided: &Plan) -> Vec<String> {
     }
     for (key, _, driver) in &decided.endpoints {
         failed.extend(driver.dissolve(key).err().map(|error| error.chain()));
+    }
+    for lease in &decided.releases {
+        failed.extend(lease.release().err().map(|error| error.chain()));
     }
     for collection in &decided.collections {
         let list = plan::dated(&collection.list, found.as_of);

@@ -14,6 +14,7 @@ use wharfline_ipam::pool::Pool;
 use wharfline_ipam::pools::{NOBODY, PoolError, Pools, STATE_DIR, Usage, Want};
 use wharfline_kernel::RouteSocket;
 use wharfline_spec::docker::ipam::{self, AddressSpaces, GATEWAY};
+use wharfline_spec::docker::kept::LOCAL_SPACE;
 use wharfline_spec::{ContainerId, IfName};
 
 /// Prefixes that subnets are cut from.
@@ -59,7 +60,7 @@ struct DockerIpam {
 impl IpamDriver for DockerIpam {
     fn address_spaces(&self) -> AddressSpaces {
         AddressSpaces {
-            local_default_address_space: "wharf-local",
+            local_default_address_space: LOCAL_SPACE,
             global_default_address_space: "wharf-global",
         }
     }

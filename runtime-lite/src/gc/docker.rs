@@ -64,7 +64,8 @@ impl Driver {
     }
 }
 
-fn call(driver: &str, method: &'static str, body: &Value) -> Result<()> {
+/// A call of a driver of ours, by the name that dockerd has for it.
+pub(super) fn call(driver: &str, method: &'static str, body: &Value) -> Result<()> {
     let address = Address::Unix(own_socket(driver).unwrap_or_default());
     let deadline = Instant::now() + PATIENCE;
     let refusal = match exchange::post(&address, method, &body.to_string(), deadline) {

@@ -29,8 +29,12 @@ pub(super) fn of(list: &ConfList) -> Vec<Lease> {
     let Some(dir) = data_dir(list) else {
         return Vec::new();
     };
-    let entries = fs::read_dir(dir.join(list.name.as_str()));
-    let entries = entries.into_iter().flatten().flatten();
+    in_folder(&dir.join(list.name.as_str()))
+}
+
+/// All leases of the network whose folder this is.
+pub(super) fn in_folder(dir: &Path) -> Vec<Lease> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| read(&entry.path())).collect()
 }
 

@@ -12,6 +12,7 @@ use wharfline_spec::cni::{Attachment, ConfList, Version};
 
 use super::docker::Driver;
 use super::evidence::{CachedBy, Evidence, Key, Verdict};
+use super::forgotten::{self, Forgotten};
 use super::survey::{Source, Survey};
 use crate::container::Folder;
 
@@ -43,8 +44,10 @@ pub(super) struct Kept {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     pub(super) orphans: Vec<Orphan>,
+    /// Addresses that their driver is asked to take back.
+    pub(super) releases: Vec<&'a Forgotten>,
     /// Endpoints of Docker's that their driver is asked to dissolve, and why.
     pub(super) endpoints: Vec<(Key, String, &'static Driver)>,
     pub(super) collections: Vec<Collection>,
@@ -52,7 +55,7 @@ pub(super) struct Plan {
 }
 
 /// Decides. With `force`, what can't be proved dead counts as dead.
-pub(super) fn plan(survey: &Survey, force: bool) -> Plan {
+pub(super) fn plan(survey: &Survey, force: bool) -> Plan<'_> {
     let mut plan = Plan::default();
     for (key, evidence) in survey.attachments.iter() {
         let why = match &evidence.verdict {
@@ -73,10 +76,27 @@ pub(super) fn plan(survey: &Survey, force: bool) -> Plan {
     for source in survey.networks.values() {
         plan.network(source, survey, force);
     }
+    for lease in &survey.forgotten {
+        plan.forgotten(lease, survey);
+    }
     plan
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
+    fn forgotten(&mut self, lease: &'a Forgotten, survey: &Survey) {
+        match survey.ipam_is_served {
+            true => self.releases.push(lease),
+            false => self.kept.push(Kept {
+                object: lease.object(),
+                why: format!(
+                    "{}, but its driver, `{}`, does not run to take it back",
+                    lease.why,
+                    forgotten::COMMAND
+                ),
+            }),
+        }
+    }
+
     fn orphan(&mut self, key: &Key, evidence: &Evidence, survey: &Survey, why: String) {
         let by_network = || survey.networks.get(&key.network);
         let (cache, list) = match (&evidence.cached, by_network()) {
@@ -169,7 +189,7 @@ pub(super) fn object(key: &Key) -> String {
 }
 
 /// The whole plan, for people.
-pub(super) fn page(survey: &Survey, plan: &Plan, dry_run: bool) -> String {
+pub(super) fn page(survey: &Survey, plan: &Plan<'_>, dry_run: bool) -> String {
     let would = if dry_run { "would " } else { "" };
     let doing = |(verb, what): (&str, String)| format!("{would}{verb} {what}\n");
     let kept = |kept: &Kept| format!("keep {}: {}\n", kept.object, kept.why);
@@ -219,19 +239,21 @@ fn removals(survey: &Survey) -> impl Iterator<Item = (&'static str, String)> {
 }
 
 /// What the plugins are sent.
-fn sendings(plan: &Plan) -> impl Iterator<Item = (&'static str, String)> {
+fn sendings(plan: &Plan<'_>) -> impl Iterator<Item = (&'static str, String)> {
     let orphans = plan.orphans.iter().map(|orphan| {
         let what = format!("{}: {}", object(&orphan.key), orphan.why);
         ("detach", what)
     });
     let endpoints = plan.endpoints.iter();
     let endpoints = endpoints.map(|(key, why, _)| ("dissolve", format!("{}: {why}", object(key))));
+    let releases = plan.releases.iter();
+    let releases = releases.map(|lease| ("release", format!("{}: {}", lease.object(), lease.why)));
     let collections = plan.collections.iter().map(|collection| {
         let (name, count) = (&collection.list.name, collection.valid.len());
         let what = format!("network {name}: {count} valid attachment(s)");
         ("collect", what)
     });
-    orphans.chain(endpoints).chain(collections)
+    orphans.chain(endpoints).chain(releases).chain(collections)
 }
 
 /// What is removed or unmounted, by path.
@@ -246,7 +268,12 @@ fn files(survey: &Survey) -> Vec<&Path> {
 }
 
 /// The whole plan, for scripts.
-pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[String]) -> Value {
+pub(super) fn document(
+    survey: &Survey,
+    plan: &Plan<'_>,
+    dry_run: bool,
+    failed: &[String],
+) -> Value {
     let dead = survey
         .dead
         .iter()
@@ -282,6 +309,7 @@ pub(super) fn document(survey: &Survey, plan: &Plan, dry_run: bool, failed: &[St
         "files": files(survey),
         "detach": plan.orphans.iter().map(orphan).collect::<Vec<_>>(),
         "dissolve": plan.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "release": plan.releases.iter().map(|lease| lease.document()).collect::<Vec<_>>(),
         "collect": plan.collections.iter().map(collection).collect::<Vec<_>>(),
         "kept": plan.kept.iter().map(kept).collect::<Vec<_>>(),
         "unreadable": survey.complaints,

@@ -15,6 +15,7 @@ use wharfline_spec::cni::ConfList;
 use wharfline_spec::{ContainerId, IfName, NetworkName};
 
 use super::evidence::{Attachments, CachedBy, Key, Verdict};
+use super::forgotten::{self, Forgotten};
 use super::{docker, leases, sandbox};
 use crate::container::life::Life;
 use crate::container::{self, Container, Folder};
@@ -46,6 +47,9 @@ pub(super) struct Survey {
     pub(super) networks: BTreeMap<NetworkName, Source>,
     /// Networks that dockerd made with a driver of ours, and which.
     pub(super) of_docker: BTreeMap<NetworkName, &'static docker::Driver>,
+    /// Addresses of Docker's that nobody will give back, and whether their driver runs to take them.
+    pub(super) forgotten: Vec<Forgotten>,
+    pub(super) ipam_is_served: bool,
     /// What could not be read.
     pub(super) complaints: Vec<String>,
 }
@@ -72,6 +76,8 @@ pub(super) fn survey(home: &Home) -> Result<Survey> {
         temporaries: Store::new(home.lib()).leftovers()?,
         networks: BTreeMap::new(),
         of_docker: BTreeMap::new(),
+        forgotten: Vec::new(),
+        ipam_is_served: forgotten::is_served(),
         complaints: Vec::new(),
     };
     let (known, broken) = network::all(home)?;
@@ -90,6 +96,7 @@ pub(super) fn survey(home: &Home) -> Result<Survey> {
     survey.cache(&home.client(), CachedBy::Wharf)?;
     survey.records(home)?;
     survey.leases();
+    survey.forgotten = forgotten::find(home, survey.as_of);
     survey.strays(home);
     Ok(survey)
 }

@@ -4,6 +4,8 @@
 
 mod daemon;
 
+pub(crate) use daemon::{Subnet, subnets_of};
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,10 @@ use crate::names::IfName;
 pub const NETWORKS: &str = "docker/networks";
 /// The same of networks on sub-interfaces of a parent.
 pub const SUB_INTERFACES: &str = "docker/sub-interfaces";
+/// Folder of the leases of Docker's pools below the lasting state's: a folder for each subnet, a file for each address.
+pub const LEASES: &str = "ipam/leases";
+/// The address space of networks of one host.
+pub const LOCAL_SPACE: &str = "wharf-local";
 
 /// A network as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
