@@ -34,20 +34,28 @@ impl Backend for Subvolume {
     fn make(&self, folder: &Path) -> Result<()> {
         btrfs::create(beneath::folder(folder)?, DATA)?;
         self.limit(folder)?;
-        give_owner(folder, &self.owner)
+        give_owner(folder, &self.owner)?;
+        Ok(btrfs::commit(beneath::folder(folder)?)?)
     }
 
     fn mount(&self, folder: &Path) -> Result<()> {
+        if let Some(bytes) = self.limits.bytes {
+            let data = beneath::folder(&folder.join(DATA))?;
+            // It was to grow when the power went.
+            if btrfs::limit_of(&data)? != Some(bytes) {
+                self.limit(folder)?;
+            }
+        }
         show_read_only(folder, self.read_only)
     }
 
     fn duplicate(&self, from: &Path, to: &Path, copy: Copy, _: Told<'_>) -> Result<()> {
         let source = beneath::folder(&from.join(DATA))?;
         btrfs::snapshot(source, beneath::folder(to)?, DATA, copy == Copy::Snapshot)?;
-        match copy {
-            Copy::Snapshot => Ok(()),
-            Copy::Volume => self.limit(to),
+        if copy == Copy::Volume {
+            self.limit(to)?;
         }
+        Ok(btrfs::commit(beneath::folder(to)?)?)
     }
 
     fn copies_at_once(&self) -> bool {
@@ -57,7 +65,11 @@ impl Backend for Subvolume {
     fn grow(&self, folder: &Path, bytes: u64) -> Result<()> {
         match self.limits.bytes {
             None => Err(cannot("btrfs", "without a size has no limit to raise")),
-            Some(_) => Ok(btrfs::limit(beneath::folder(&folder.join(DATA))?, bytes)?),
+            Some(_) => {
+                let data = beneath::folder(&folder.join(DATA))?;
+                btrfs::limit(&data, bytes)?;
+                Ok(btrfs::commit(data)?)
+            }
         }
     }
 
