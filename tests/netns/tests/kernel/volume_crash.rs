@@ -1,7 +1,7 @@
 //! SIGKILL of `volume-local` and its children at every moment of an operation: each volume is whole in its old or in its
 //! new state, nothing half made or mounted is left, and the next call finds it so.
 //!
-//! Some forty moments of each in `./test`, spread over the run; every one with WHARFLINE_EVERY_SYSTEM_CALL=1.
+//! Some moments of each in `./test`, spread over the run; with WHARFLINE_LONG=1 every one, or 500 where there are more.
 
 use std::fs;
 use std::time::Duration;
@@ -11,9 +11,12 @@ use wharfline_netns_tests::ours;
 use wharfline_testkit::fault::{self, Stops};
 use wharfline_testkit::{Lab, Output, wait_for};
 
-const ROOT: &str = "/var/lib/wharfline/volume-local";
+use crate::volume_host::{ROOT, lab_with_root};
+
 /// Moments of one operation, unless all are asked for.
 const MOMENTS: usize = 40;
+/// Moments of one operation where all are asked for.
+const MOST_MOMENTS: usize = 500;
 
 /// A root that no server has: each call is a process of its own.
 pub(crate) struct Host {
@@ -33,11 +36,7 @@ pub(crate) struct Case {
 
 impl Host {
     pub(crate) fn on(kind: &str, options: Value) -> Host {
-        let lab = Lab::new();
-        if !kind.is_empty() {
-            let script = "mkdir -p $2 && truncate -s 3G /run/root.img && mkfs.$1 -q /run/root.img && mount -o loop /run/root.img $2";
-            lab.exec(&["sh", "-ec", script, "sh", kind, ROOT]);
-        }
+        let lab = lab_with_root(kind);
         let host = Host { lab, options };
         host.create("data");
         host.write("data", "first");
@@ -144,7 +143,8 @@ impl Host {
         });
     }
 
-    pub(crate) fn survives(&self, case: &Case) {
+    /// Kills the case at so many moments of its run, or at those that WHARFLINE_LONG asks for.
+    pub(crate) fn survives(&self, case: &Case, moments: usize) {
         let kill = |nth| {
             (case.prepare)(self);
             let body = (case.body)(self, nth).to_string();
@@ -158,10 +158,11 @@ impl Host {
         let all = kill(usize::MAX);
         assert!(all.output.succeeded(), "{}: {}", case.path, all.output);
         assert!(all.stops >= 8, "{}: {} stops", case.path, all.stops);
-        let step = match std::env::var_os("WHARFLINE_EVERY_SYSTEM_CALL") {
-            Some(_) => 1,
-            None => all.stops.div_ceil(MOMENTS),
+        let moments = match std::env::var_os("WHARFLINE_LONG") {
+            Some(_) => MOST_MOMENTS,
+            None => moments,
         };
+        let step = all.stops.div_ceil(moments);
         for nth in (1..=all.stops).step_by(step) {
             let struck = kill(nth);
             // The next call, whatever it is, finds all settled.
@@ -282,7 +283,7 @@ const RESIZE: Case = Case {
 fn each(kind: &str, options: &Value, cases: &[&Case]) {
     let host = Host::on(kind, options.clone());
     for case in cases {
-        host.survives(case);
+        host.survives(case, MOMENTS);
     }
 }
 

@@ -10,6 +10,8 @@ use crate::volume_crash::{Case, Host, new_is_a_copy_or_none, without_new};
 const REPOSITORY: &str = "/run/repository";
 pub(crate) const SECRETS: &str = "/run/secrets.json";
 const ARCHIVE: &str = "/run/archive.tar";
+/// Moments of one operation, unless all are asked for: each is looked at by several calls.
+const MOMENTS: usize = 12;
 
 /// What opens the repository.
 pub(crate) fn secrets() -> String {
@@ -134,7 +136,7 @@ const IMPORT: Case = Case {
 fn each(kind: &str, options: Value) {
     let host = host(kind, options);
     for case in [&RESTORE, &IMPORT, &EXPORT, &BACKUP] {
-        host.survives(case);
+        host.survives(case, MOMENTS);
     }
 }
 
@@ -155,5 +157,5 @@ fn what_is_copied_from_and_into_images_is_whole_after_a_kill_at_any_moment() {
 
 #[test]
 fn a_repository_can_be_made_after_a_kill_at_any_moment_of_its_making() {
-    host("", json!({})).survives(&FIRST_BACKUP);
+    host("", json!({})).survives(&FIRST_BACKUP, MOMENTS);
 }
