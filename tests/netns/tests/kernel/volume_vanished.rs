@@ -23,9 +23,16 @@ fn mounted(lab: &Lab, kind: &str, place: &str) -> Disk {
     disk
 }
 
-/// Whether these are the kernel's words for a disk that is gone, or for a file system that has stopped because of it.
+/// Whether these are words for a disk that is gone, or for a file system that has stopped because of it: the C library's, or
+/// those of our own calls.
 fn tells_of_disk(told: &str) -> bool {
-    told.contains("Input/output error") || told.contains("Read-only file system")
+    let words = [
+        "Input/output error",
+        "Read-only file system",
+        "(EIO)",
+        "(EROFS)",
+    ];
+    words.iter().any(|word| told.contains(word))
 }
 
 fn names(host: &Host) -> Vec<String> {
