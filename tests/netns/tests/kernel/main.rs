@@ -29,6 +29,7 @@ mod volume;
 mod volume_backup;
 mod volume_crash;
 mod volume_crash_files;
+mod volume_crash_migrate;
 mod volume_host;
 mod volume_migrate;
 mod volume_operations;

@@ -144,7 +144,7 @@ impl Host {
     }
 
     /// Kills the case at so many moments of its run, or at those that WHARFLINE_LONG asks for.
-    pub(crate) fn survives(&self, case: &Case, moments: usize) {
+    pub(crate) fn survives(&self, case: &Case, wanted: usize) {
         let kill = |nth| {
             (case.prepare)(self);
             let body = (case.body)(self, nth).to_string();
@@ -158,12 +158,7 @@ impl Host {
         let all = kill(usize::MAX);
         assert!(all.output.succeeded(), "{}: {}", case.path, all.output);
         assert!(all.stops >= 8, "{}: {} stops", case.path, all.stops);
-        let moments = match std::env::var_os("WHARFLINE_LONG") {
-            Some(_) => MOST_MOMENTS,
-            None => moments,
-        };
-        let step = all.stops.div_ceil(moments);
-        for nth in (1..=all.stops).step_by(step) {
+        for nth in moments(all.stops, wanted) {
             let struck = kill(nth);
             // The next call, whatever it is, finds all settled.
             self.names();
@@ -172,6 +167,15 @@ impl Host {
         }
         (case.prepare)(self);
     }
+}
+
+/// So many of the stops of a run, spread over it, or as many as WHARFLINE_LONG asks for.
+pub(crate) fn moments(stops: usize, wanted: usize) -> impl Iterator<Item = usize> {
+    let wanted = match std::env::var_os("WHARFLINE_LONG") {
+        Some(_) => MOST_MOMENTS,
+        None => wanted,
+    };
+    (1..=stops).step_by(stops.div_ceil(wanted).max(1))
 }
 
 pub(crate) fn without_new(host: &Host) {
