@@ -22,6 +22,8 @@ pub enum Feature {
     ProjectQuota,
     /// CONFIG_NFS_V4.
     Nfs,
+    /// CONFIG_CIFS.
+    Cifs,
 }
 
 /// Mounts an ext4 that counts by project.
@@ -40,6 +42,7 @@ impl fmt::Display for Feature {
             Feature::Sctp => "sctp",
             Feature::ProjectQuota => "project-quota",
             Feature::Nfs => "nfs",
+            Feature::Cifs => "cifs",
         })
     }
 }
@@ -75,6 +78,7 @@ impl Feature {
                 "-c",
                 "modprobe nfsv4; grep -qw nfs4 /proc/filesystems",
             ]),
+            Feature::Cifs => tries(&["sh", "-c", "modprobe cifs; grep -qw cifs /proc/filesystems"]),
             Feature::Sctp => lab.host().run(|| {
                 let somewhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
                 crate::sctp::listen(somewhere).is_ok()

@@ -55,6 +55,8 @@ pub(crate) enum Error {
     },
     #[error("{0}")]
     Kernel(#[from] KernelError),
+    #[error("{path}: {cause}", path = .path.display())]
+    At { path: PathBuf, cause: KernelError },
     #[error("{tried} {}: {cause}", .path.display())]
     File {
         tried: &'static str,
@@ -91,6 +93,12 @@ impl Error {
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |cause| Self::File { tried, path, cause }
+    }
+
+    /// For `map_err` of a call of the kernel's that knows a descriptor, and not what it is of.
+    pub(crate) fn at(path: impl AsRef<Path>) -> impl FnOnce(KernelError) -> Self {
+        let path = path.as_ref().to_owned();
+        move |cause| Self::At { path, cause }
     }
 
     pub(crate) fn option(key: impl Into<String>, problem: impl Into<String>) -> Self {

@@ -192,10 +192,13 @@ pub(crate) fn make(path: &Path) -> io::Result<()> {
 }
 
 fn make_all(path: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .mode(FOLDER_MODE)
-        .recursive(true)
-        .create(path)
+    let mut builder = DirBuilder::new();
+    let made = builder.mode(FOLDER_MODE).recursive(true).create(path);
+    // What is there but can't be looked at, as on a dead disk, is in the way of a folder for the library.
+    made.map_err(|cause| match cause.kind() {
+        io::ErrorKind::AlreadyExists => fs::metadata(path).err().unwrap_or(cause),
+        _ => cause,
+    })
 }
 
 /// Deletes a folder of the trash: mounts first, so that nothing beyond them is touched, then subvolumes, then files.

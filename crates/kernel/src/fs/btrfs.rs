@@ -21,14 +21,17 @@ const BTRFS: u8 = 0x94;
 const NAME_MAX: usize = 4039;
 /// `BTRFS_SUBVOL_RDONLY`.
 const READ_ONLY: u64 = 1 << 1;
-/// `BTRFS_QUOTA_TREE_OBJECTID` and `BTRFS_QGROUP_INFO_KEY`.
+/// `BTRFS_QUOTA_TREE_OBJECTID`, `BTRFS_QGROUP_INFO_KEY` and `BTRFS_QGROUP_LIMIT_KEY`.
 const QUOTA_TREE: u64 = 8;
 const QGROUP_INFO_KEY: u32 = 242;
+const QGROUP_LIMIT_KEY: u32 = 244;
 /// `BTRFS_QGROUP_LIMIT_MAX_RFER`.
 const LIMIT_REFERENCED: u64 = 1;
 
 const CREATE: u64 = number(WRITE, BTRFS, 24, 4096);
 const SNAPSHOT: u64 = number(WRITE, BTRFS, 23, 4096);
+const START_SYNC: u64 = number(READ, BTRFS, 24, 8);
+const WAIT_SYNC: u64 = number(WRITE, BTRFS, 22, 8);
 
 /// `struct btrfs_ioctl_vol_args_v2`.
 #[repr(C)]
@@ -79,6 +82,16 @@ struct QgroupLimit {
 
 impl Argument for QgroupLimit {
     const REQUEST: u64 = number(READ, BTRFS, 43, 48);
+}
+
+/// A commit's number, of `BTRFS_IOC_START_SYNC` and `BTRFS_IOC_WAIT_SYNC`.
+#[repr(C)]
+struct Commit<const REQUEST: u64> {
+    number: u64,
+}
+
+impl<const REQUEST: u64> Argument for Commit<REQUEST> {
+    const REQUEST: u64 = REQUEST;
 }
 
 /// `struct btrfs_ioctl_qgroup_create_args`.
@@ -242,6 +255,35 @@ pub fn limit(dir: impl AsFd, bytes: u64) -> Result<()> {
 /// # Errors
 /// EPERM: looking into trees needs CAP_SYS_ADMIN.
 pub fn used(dir: impl AsFd) -> Result<Option<u64>> {
+    // A generation, then the referenced bytes (btrfs_qgroup_info_item).
+    of_quota_group(dir, QGROUP_INFO_KEY)
+}
+
+/// What [`limit`] has set for the subvolume `dir`; `None` where nothing was.
+///
+/// # Errors
+/// As of [`used`].
+pub fn limit_of(dir: impl AsFd) -> Result<Option<u64>> {
+    // Flags, then the most referenced bytes (btrfs_qgroup_limit_item).
+    of_quota_group(dir, QGROUP_LIMIT_KEY)
+}
+
+/// Has on the disk what was done to subvolumes and quota groups until now: an fsync(2) of a folder has the folder alone.
+///
+/// # Errors
+/// EIO, EROFS.
+pub fn commit(dir: impl AsFd) -> Result<()> {
+    let mut begun = Commit::<START_SYNC> { number: 0 };
+    let refused = |errno| KernelError::new("commit a file system", errno);
+    call(&dir, &mut begun).map_err(refused)?;
+    let mut awaited = Commit::<WAIT_SYNC> {
+        number: begun.number,
+    };
+    call(&dir, &mut awaited).map(drop).map_err(refused)
+}
+
+/// The second number of an item of a subvolume's quota group.
+fn of_quota_group(dir: impl AsFd, kind: u32) -> Result<Option<u64>> {
     let qgroup = id(&dir)?;
     let mut argument = Search {
         tree: QUOTA_TREE,
@@ -251,8 +293,8 @@ pub fn used(dir: impl AsFd) -> Result<Option<u64>> {
         max_offset: qgroup,
         min_transid: 0,
         max_transid: u64::MAX,
-        min_type: QGROUP_INFO_KEY,
-        max_type: QGROUP_INFO_KEY,
+        min_type: kind,
+        max_type: kind,
         items: 1,
         unused: 0,
         unused_more: [0; 4],
@@ -260,13 +302,13 @@ pub fn used(dir: impl AsFd) -> Result<Option<u64>> {
     };
     match call(dir, &mut argument) {
         Ok(_) if argument.items == 0 => Ok(None),
-        // A header of 32 bytes, then generation and referenced bytes (btrfs_qgroup_info_item).
+        // A header of 32 bytes, then the item's numbers.
         Ok(_) => Ok(argument.found[40..48]
             .try_into()
             .map(u64::from_le_bytes)
             .ok()),
         Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(KernelError::new("ask a quota group for its use", errno)),
+        Err(errno) => Err(KernelError::new("look into a quota group", errno)),
     }
 }
 

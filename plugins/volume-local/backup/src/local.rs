@@ -50,7 +50,15 @@ impl Directory {
     fn write_aside(&self, aside: &Path, parts: &[Bytes]) -> Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        let mut file = options.open(aside).map_err(Error::file("create", aside))?;
+        let mut file = match options.open(aside) {
+            // Of a dead process with our number.
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(aside).map_err(Error::file("remove", aside))?;
+                options.open(aside)
+            }
+            other => other,
+        }
+        .map_err(Error::file("create", aside))?;
         for part in parts {
             file.write_all(part).map_err(Error::file("write", aside))?;
         }
@@ -116,9 +124,11 @@ impl Store for Directory {
 
     fn write(&self, kind: Kind, name: &str, parts: &[Bytes]) -> Result<()> {
         let path = self.file(kind, name);
+        // The config's name is the same for everybody, and so would be that of a writer who died.
         let aside = path.with_file_name(format!(
-            "{}{ASIDE}",
-            path.file_name().unwrap_or_default().display()
+            "{}-{}{ASIDE}",
+            path.file_name().unwrap_or_default().display(),
+            std::process::id()
         ));
         let parent = path.parent().unwrap_or(&self.root);
         // restic makes the 256 directories at once, others when they are needed.

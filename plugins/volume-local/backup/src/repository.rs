@@ -48,6 +48,7 @@ impl Repository {
                 repository: store.location(),
             });
         }
+        remove_keys_of_none(&store)?;
         let mut config = ConfigOptions::default()
             .set_datapack_growfactor(0u32)
             .set_treepack_growfactor(0u32);
@@ -141,6 +142,24 @@ fn store(access: &Access) -> Result<Arc<dyn Store>> {
             problem: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set".to_owned(),
         }),
     }
+}
+
+/// Whoever died while he made a repository has left a key to nothing, which fits the same password. Where there are files but
+/// no config, somebody's repository is damaged, and stays as it is.
+fn remove_keys_of_none(store: &Arc<dyn Store>) -> Result<()> {
+    for kind in [Kind::Snapshot, Kind::Index, Kind::Pack] {
+        if !store.list(kind)?.is_empty() {
+            return Err(Error::Repository {
+                doing: "initialise",
+                repository: store.location(),
+                problem: format!("it has files in {}/ but no config", kind.directory()),
+            });
+        }
+    }
+    for (key, _) in store.list(Kind::Key)? {
+        store.remove(Kind::Key, &key)?;
+    }
+    Ok(())
 }
 
 fn rustic(store: &Arc<dyn Store>, progress: Arc<dyn Progress>) -> Result<Rustic<()>> {

@@ -132,6 +132,16 @@ fn where_there_is_no_repository_none_is_made_and_a_second_is_refused() {
 }
 
 #[test]
+fn a_repository_that_lost_its_config_is_not_made_anew_over_its_backups() {
+    let (lab, _) = backed_up();
+    fs::remove_file(lab.path("repository").join("config")).expect("the config");
+    let keys = stored(&lab, "keys");
+    let refused = Repository::init(&lab.access()).expect_err("backups are there");
+    assert!(refused.to_string().contains("but no config"), "{refused}");
+    assert_eq!(stored(&lab, "keys"), keys);
+}
+
+#[test]
 fn a_target_that_is_not_empty_is_left_alone() {
     let (lab, repository) = backed_up();
     let back = lab.directory("back");

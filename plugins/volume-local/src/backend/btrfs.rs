@@ -9,7 +9,7 @@ use wharfline_spec::docker::volume::Usage;
 
 use super::directory::{give_owner, measure};
 use super::{Backend, Copy, DATA, cannot, show_read_only};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::{Limits, Owner};
 use crate::work::Told;
 
@@ -25,29 +25,42 @@ impl Subvolume {
             return Ok(());
         };
         let data = beneath::folder(&folder.join(DATA))?;
-        btrfs::enable_quota(&data)?;
-        Ok(btrfs::limit(&data, bytes)?)
+        btrfs::enable_quota(&data).map_err(Error::at(folder))?;
+        btrfs::limit(&data, bytes).map_err(Error::at(folder))
     }
+}
+
+fn commit(folder: &Path) -> Result<()> {
+    btrfs::commit(beneath::folder(folder)?).map_err(Error::at(folder))
 }
 
 impl Backend for Subvolume {
     fn make(&self, folder: &Path) -> Result<()> {
-        btrfs::create(beneath::folder(folder)?, DATA)?;
+        btrfs::create(beneath::folder(folder)?, DATA).map_err(Error::at(folder))?;
         self.limit(folder)?;
-        give_owner(folder, &self.owner)
+        give_owner(folder, &self.owner)?;
+        commit(folder)
     }
 
     fn mount(&self, folder: &Path) -> Result<()> {
+        if let Some(bytes) = self.limits.bytes {
+            let data = beneath::folder(&folder.join(DATA))?;
+            // It was to grow when the power went.
+            if btrfs::limit_of(&data).map_err(Error::at(folder))? != Some(bytes) {
+                self.limit(folder)?;
+            }
+        }
         show_read_only(folder, self.read_only)
     }
 
     fn duplicate(&self, from: &Path, to: &Path, copy: Copy, _: Told<'_>) -> Result<()> {
         let source = beneath::folder(&from.join(DATA))?;
-        btrfs::snapshot(source, beneath::folder(to)?, DATA, copy == Copy::Snapshot)?;
-        match copy {
-            Copy::Snapshot => Ok(()),
-            Copy::Volume => self.limit(to),
+        let target = beneath::folder(to)?;
+        btrfs::snapshot(source, target, DATA, copy == Copy::Snapshot).map_err(Error::at(from))?;
+        if copy == Copy::Volume {
+            self.limit(to)?;
         }
+        commit(to)
     }
 
     fn copies_at_once(&self) -> bool {
@@ -57,12 +70,17 @@ impl Backend for Subvolume {
     fn grow(&self, folder: &Path, bytes: u64) -> Result<()> {
         match self.limits.bytes {
             None => Err(cannot("btrfs", "without a size has no limit to raise")),
-            Some(_) => Ok(btrfs::limit(beneath::folder(&folder.join(DATA))?, bytes)?),
+            Some(_) => {
+                let data = beneath::folder(&folder.join(DATA))?;
+                btrfs::limit(data, bytes).map_err(Error::at(folder))?;
+                commit(folder)
+            }
         }
     }
 
     fn usage(&self, folder: &Path) -> Result<Usage> {
-        let used = btrfs::used(beneath::folder(&folder.join(DATA))?)?;
+        let data = beneath::folder(&folder.join(DATA))?;
+        let used = btrfs::used(data).map_err(Error::at(folder))?;
         match (used, self.limits.bytes) {
             (Some(used), Some(limit)) => Ok(Usage {
                 used_bytes: Some(used),

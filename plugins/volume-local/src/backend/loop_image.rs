@@ -17,6 +17,7 @@ use super::{Backend, Copy, DATA, cannot, give, is_mounted, make_data};
 use crate::error::{Error, Result};
 use crate::options::{ImageFs, Limits, Owner};
 use crate::program;
+use crate::record::sync_folder;
 use crate::users;
 use crate::work::{self, Guard, Job, Told};
 
@@ -41,9 +42,31 @@ impl LoopImage {
 
     /// Its file system, nowhere; it fills the image.
     fn mounted(&self, image: &File, path: &Path) -> Result<Detached> {
-        if self.fs == ImageFs::Ext4 && LoopDevice::find(image)?.is_none() {
-            grow_offline(image, path)?;
+        let mounted = self.mounted_as_it_is(image)?;
+        if self.fs == ImageFs::Ext4 {
+            // Docker fills a volume from the image only while it is empty. e2fsck makes it again where it needs it; with
+            // files in it, it stays.
+            let _ = unlinkat(top(&mounted)?, "lost+found", AtFlags::REMOVEDIR);
         }
+        let length = length_of(image, path)?;
+        if self.fs == ImageFs::Ext4 && is_filled(image, path, length)? {
+            return Ok(mounted);
+        }
+        match grow::to_device(top(&mounted)?, self.fs.name(), length) {
+            Err(refused) if self.fs == ImageFs::Ext4 && refused.is_forbidden() => {
+                drop(mounted);
+                // It is as useful with its old size as it was before.
+                if let Err(e) = grow_copy(path) {
+                    tracing::warn!("{e}");
+                }
+                let image = OpenOptions::new().read(true).write(true).open(path);
+                self.mounted_as_it_is(&image.map_err(Error::file("open", path))?)
+            }
+            grown => Ok(grown.map(|()| mounted)?),
+        }
+    }
+
+    fn mounted_as_it_is(&self, image: &File) -> Result<Detached> {
         let device = LoopDevice::of(image, false)?;
         // A device that was there before the image grew.
         device.grown()?;
@@ -59,19 +82,7 @@ impl LoopImage {
             options: &options,
             read_only: false,
         };
-        let mounted = filesystem.mount()?;
-        if self.fs == ImageFs::Ext4 {
-            // Docker fills a volume from the image only while it is empty. e2fsck makes it again where it needs it; with
-            // files in it, it stays.
-            let _ = unlinkat(top(&mounted)?, "lost+found", AtFlags::REMOVEDIR);
-        } else {
-            let length = image
-                .metadata()
-                .map_err(Error::file("look at", path))?
-                .len();
-            grow::to_device(top(&mounted)?, self.fs.name(), length)?;
-        }
-        Ok(mounted)
+        Ok(filesystem.mount()?)
     }
 
     /// An image of its full length, and all of it holes.
@@ -281,21 +292,54 @@ fn top(mounted: &Detached) -> Result<std::os::fd::OwnedFd> {
     Ok(beneath::folder_in(mounted.root(), Path::new("."))?)
 }
 
-/// Lets an ext4 that nobody has mounted fill its image: while it is mounted that needs CAP_SYS_RESOURCE, which not
-/// everybody has (fs/ext4/resize.c, ext4_resize_begin).
-fn grow_offline(image: &File, path: &Path) -> Result<()> {
-    let length = image
-        .metadata()
-        .map_err(Error::file("look at", path))?
-        .len();
+fn length_of(image: &File, path: &Path) -> Result<u64> {
+    let about = image.metadata().map_err(Error::file("look at", path))?;
+    Ok(about.len())
+}
+
+/// Whether an ext4 is as large as its image.
+fn is_filled(image: &File, path: &Path, length: u64) -> Result<bool> {
     let size = ext4_size(image).map_err(Error::file("read the superblock of", path))?;
     // A file system ends with a whole block.
-    if size + 65_536 > length {
-        return Ok(());
+    Ok(size + 65_536 > length)
+}
+
+/// Lets an ext4 that nobody has mounted fill its image: while it is mounted that needs CAP_SYS_RESOURCE, which not
+/// everybody has (fs/ext4/resize.c, ext4_resize_begin). On a copy, because resize2fs(8) keeps no journal: a power cut would
+/// leave neither size.
+fn grow_copy(path: &Path) -> Result<()> {
+    let aside = path.with_extension("new");
+    let copied = copy_and_grow(path, &aside);
+    if copied.is_err() {
+        // What could not be made whole is of no use.
+        let _ = fs::remove_file(&aside);
     }
-    let path = path.to_string_lossy();
-    program::run_with("e2fsck", &["-f", "-p", &path], &[0, 1])?;
-    program::run("resize2fs", &["-f", &path])
+    copied?;
+    fs::rename(&aside, path).map_err(Error::file("rename to", path))?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    sync_folder(folder).map_err(Error::file("sync", folder))
+}
+
+fn copy_and_grow(path: &Path, aside: &Path) -> Result<()> {
+    let source = File::open(path).map_err(Error::file("open", path))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let target = options.open(aside).map_err(Error::file("make", aside))?;
+    if !share::clone(&source, &target)? {
+        let job = Job::CopyFile {
+            from: path.to_owned(),
+            to: aside.to_owned(),
+        };
+        work::run(&job, None, &mut |_| Ok(()))?;
+    }
+    let length = length_of(&source, path)?;
+    target
+        .set_len(length)
+        .map_err(Error::file("set the length of", aside))?;
+    let name = aside.to_string_lossy();
+    program::run_with("e2fsck", &["-f", "-p", &name], &[0, 1])?;
+    program::run("resize2fs", &["-f", &name])?;
+    target.sync_all().map_err(Error::file("sync", aside))
 }
 
 /// Bytes of an ext4 by its superblock (Documentation/filesystems/ext4/super.rst).

@@ -68,6 +68,12 @@ impl Backend for Quota {
     }
 
     fn mount(&self, folder: &Path) -> Result<()> {
+        let bytes = self.limits.bytes.unwrap_or(0);
+        let data = beneath::folder(&folder.join(DATA))?;
+        // It was to grow when the power went.
+        if project::is_on(&data) && project::usage(&data, project::of(&data)?)?.most_bytes < bytes {
+            self.grow(folder, bytes)?;
+        }
         show_read_only(folder, self.read_only)
     }
 

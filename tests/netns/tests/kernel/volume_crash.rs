@@ -1,7 +1,7 @@
 //! SIGKILL of `volume-local` and its children at every moment of an operation: each volume is whole in its old or in its
 //! new state, nothing half made or mounted is left, and the next call finds it so.
 //!
-//! Some forty moments of each in `./test`, spread over the run; every one with WHARFLINE_EVERY_SYSTEM_CALL=1.
+//! Some moments of each in `./test`, spread over the run; with WHARFLINE_LONG=1 every one, or 500 where there are more.
 
 use std::fs;
 use std::time::Duration;
@@ -11,33 +11,32 @@ use wharfline_netns_tests::ours;
 use wharfline_testkit::fault::{self, Stops};
 use wharfline_testkit::{Lab, Output, wait_for};
 
-const ROOT: &str = "/var/lib/wharfline/volume-local";
+use crate::volume_host::{ROOT, lab_with_root};
+
 /// Moments of one operation, unless all are asked for.
 const MOMENTS: usize = 40;
+/// Moments of one operation where all are asked for.
+const MOST_MOMENTS: usize = 500;
 
 /// A root that no server has: each call is a process of its own.
-struct Host {
-    lab: Lab,
-    options: Value,
+pub(crate) struct Host {
+    pub(crate) lab: Lab,
+    pub(crate) options: Value,
 }
 
 /// What is done, and how the world becomes what it was before.
-struct Case {
-    path: &'static str,
-    body: fn(usize) -> Value,
+pub(crate) struct Case {
+    pub(crate) path: &'static str,
+    pub(crate) body: fn(&Host, usize) -> Value,
     /// Puts the world into its first state, whatever there is.
-    prepare: fn(&Host),
+    pub(crate) prepare: fn(&Host),
     /// Asserts that it is in its first or its last state.
-    whole: fn(&Host, usize),
+    pub(crate) whole: fn(&Host, usize),
 }
 
 impl Host {
-    fn on(kind: &str, options: Value) -> Host {
-        let lab = Lab::new();
-        if !kind.is_empty() {
-            let script = "mkdir -p $2 && truncate -s 3G /run/root.img && mkfs.$1 -q /run/root.img && mount -o loop /run/root.img $2";
-            lab.exec(&["sh", "-ec", script, "sh", kind, ROOT]);
-        }
+    pub(crate) fn on(kind: &str, options: Value) -> Host {
+        let lab = lab_with_root(kind);
         let host = Host { lab, options };
         host.create("data");
         host.write("data", "first");
@@ -48,33 +47,33 @@ impl Host {
         host
     }
 
-    fn command(&self, path: &str) -> std::process::Command {
+    pub(crate) fn command(&self, path: &str) -> std::process::Command {
         let mut command = self.lab.command(ours().find("volume-local"));
         command.args(["call", path, "--root", ROOT]);
         command
     }
 
-    fn call(&self, path: &str, body: &Value) -> Output {
+    pub(crate) fn call(&self, path: &str, body: &Value) -> Output {
         self.lab
             .run_command(self.command(path), body.to_string().as_bytes())
     }
 
     #[track_caller]
-    fn ok(&self, path: &str, body: &Value) -> Value {
+    pub(crate) fn ok(&self, path: &str, body: &Value) -> Value {
         let output = self.call(path, body);
         assert!(output.succeeded(), "{path} {body}: {output}");
         let last = output.stdout.lines().last().unwrap_or_default().to_owned();
         serde_json::from_str(&last).unwrap_or(Value::Null)
     }
 
-    fn create(&self, name: &str) {
+    pub(crate) fn create(&self, name: &str) {
         self.ok(
             "/VolumeDriver.Create",
             &json!({"Name": name, "Opts": self.options}),
         );
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let listed = self.ok("/VolumeDriver.List", &json!({}));
         let volumes = listed["Volumes"].as_array().expect("a list").iter();
         volumes
@@ -82,11 +81,11 @@ impl Host {
             .collect()
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.names().iter().any(|known| known == name)
     }
 
-    fn in_place<T>(&self, name: &str, work: impl FnOnce(&std::path::Path) -> T) -> T {
+    pub(crate) fn in_place<T>(&self, name: &str, work: impl FnOnce(&std::path::Path) -> T) -> T {
         let mounted = self.ok("/VolumeDriver.Mount", &json!({"Name": name, "ID": "test"}));
         let result = work(
             &self
@@ -100,25 +99,25 @@ impl Host {
         result
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         self.in_place(name, |place| {
             fs::write(place.join("f"), text).expect("written")
         });
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         self.in_place(name, |place| {
             fs::read_to_string(place.join("f")).unwrap_or_default()
         })
     }
 
-    fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         self.ok("/VolumeDriver.Remove", &json!({"Name": name}));
     }
 
     /// Nothing but whole volumes is there, and nothing is mounted or shown by a loop device.
     #[track_caller]
-    fn is_clean(&self, after: &str) {
+    pub(crate) fn is_clean(&self, after: &str) {
         let left = self.lab.exec(&[
             "find",
             &format!("{ROOT}/staging"),
@@ -144,10 +143,11 @@ impl Host {
         });
     }
 
-    fn survives(&self, case: &Case) {
+    /// Kills the case at so many moments of its run, or at those that WHARFLINE_LONG asks for.
+    pub(crate) fn survives(&self, case: &Case, wanted: usize) {
         let kill = |nth| {
             (case.prepare)(self);
-            let body = (case.body)(nth).to_string();
+            let body = (case.body)(self, nth).to_string();
             fault::command_killed_at(
                 self.command(case.path),
                 body.as_bytes(),
@@ -158,11 +158,7 @@ impl Host {
         let all = kill(usize::MAX);
         assert!(all.output.succeeded(), "{}: {}", case.path, all.output);
         assert!(all.stops >= 8, "{}: {} stops", case.path, all.stops);
-        let step = match std::env::var_os("WHARFLINE_EVERY_SYSTEM_CALL") {
-            Some(_) => 1,
-            None => all.stops.div_ceil(MOMENTS),
-        };
-        for nth in (1..=all.stops).step_by(step) {
+        for nth in moments(all.stops, wanted) {
             let struck = kill(nth);
             // The next call, whatever it is, finds all settled.
             self.names();
@@ -173,11 +169,20 @@ impl Host {
     }
 }
 
-fn without_new(host: &Host) {
+/// So many of the stops of a run, spread over it, or as many as WHARFLINE_LONG asks for.
+pub(crate) fn moments(stops: usize, wanted: usize) -> impl Iterator<Item = usize> {
+    let wanted = match std::env::var_os("WHARFLINE_LONG") {
+        Some(_) => MOST_MOMENTS,
+        None => wanted,
+    };
+    (1..=stops).step_by(stops.div_ceil(wanted).max(1))
+}
+
+pub(crate) fn without_new(host: &Host) {
     host.remove("new");
 }
 
-fn new_is_a_copy_or_none(host: &Host, _: usize) {
+pub(crate) fn new_is_a_copy_or_none(host: &Host, _: usize) {
     assert_eq!(host.read("data"), "first");
     if host.has("new") {
         assert_eq!(host.read("new"), "first");
@@ -186,8 +191,7 @@ fn new_is_a_copy_or_none(host: &Host, _: usize) {
 
 const CREATE: Case = Case {
     path: "/VolumeDriver.Create",
-    // Replaced by the host's options.
-    body: |_| Value::Null,
+    body: |host, _| json!({"Name": "new", "Opts": host.options}),
     prepare: without_new,
     whole: |host, _| {
         if host.has("new") {
@@ -199,7 +203,7 @@ const CREATE: Case = Case {
 
 const SNAPSHOT: Case = Case {
     path: "/Wharfline.Volume.Snapshot",
-    body: |_| json!({"name": "data", "snapshot": "s2"}),
+    body: |_, _| json!({"name": "data", "snapshot": "s2"}),
     prepare: |host| {
         drop(host.call(
             "/Wharfline.Volume.RemoveSnapshot",
@@ -221,14 +225,14 @@ const SNAPSHOT: Case = Case {
 
 const CLONE: Case = Case {
     path: "/Wharfline.Volume.Clone",
-    body: |_| json!({"name": "data", "new": "new"}),
+    body: |_, _| json!({"name": "data", "new": "new"}),
     prepare: without_new,
     whole: new_is_a_copy_or_none,
 };
 
 const REMOVE: Case = Case {
     path: "/VolumeDriver.Remove",
-    body: |_| json!({"Name": "new"}),
+    body: |_, _| json!({"Name": "new"}),
     prepare: |host| {
         if !host.has("new") {
             host.ok(
@@ -242,7 +246,7 @@ const REMOVE: Case = Case {
 
 const RENAME: Case = Case {
     path: "/Wharfline.Volume.Rename",
-    body: |_| json!({"name": "data", "new": "other"}),
+    body: |_, _| json!({"name": "data", "new": "other"}),
     prepare: |host| {
         host.remove("new");
         if !host.has("data") {
@@ -261,7 +265,7 @@ const RENAME: Case = Case {
 
 const ROLLBACK: Case = Case {
     path: "/Wharfline.Volume.Rollback",
-    body: |_| json!({"name": "data", "snapshot": "s1"}),
+    body: |_, _| json!({"name": "data", "snapshot": "s1"}),
     prepare: |host| host.write("data", "changed"),
     whole: |host, _| {
         let text = host.read("data");
@@ -271,7 +275,7 @@ const ROLLBACK: Case = Case {
 
 const RESIZE: Case = Case {
     path: "/Wharfline.Volume.Resize",
-    body: |nth| json!({"name": "data", "size": format!("{}M", 64 + nth.min(2000))}),
+    body: |_, nth| json!({"name": "data", "size": format!("{}M", 64 + nth.min(2000))}),
     prepare: |_| {},
     whole: |host, _| {
         let got = host.ok("/VolumeDriver.Get", &json!({"Name": "data"}));
@@ -283,36 +287,28 @@ const RESIZE: Case = Case {
 fn each(kind: &str, options: &Value, cases: &[&Case]) {
     let host = Host::on(kind, options.clone());
     for case in cases {
-        host.survives(case);
+        host.survives(case, MOMENTS);
     }
 }
 
 #[test]
 fn folders_are_whole_after_a_kill_at_any_moment() {
-    let create = Case {
-        body: |_| json!({"Name": "new", "Opts": {}}),
-        ..CREATE
-    };
     each(
         "",
         &json!({}),
-        &[&create, &SNAPSHOT, &CLONE, &REMOVE, &RENAME, &ROLLBACK],
+        &[&CREATE, &SNAPSHOT, &CLONE, &REMOVE, &RENAME, &ROLLBACK],
     );
 }
 
 #[test]
 fn subvolumes_are_whole_after_a_kill_at_any_moment() {
-    let create = Case {
-        body: |_| json!({"Name": "new", "Opts": {"size": "64M"}}),
-        ..CREATE
-    };
     each(
         "btrfs",
         &json!({"size": "64M"}),
-        &[&create, &SNAPSHOT, &CLONE, &REMOVE, &RENAME, &ROLLBACK],
+        &[&CREATE, &SNAPSHOT, &CLONE, &REMOVE, &RENAME, &ROLLBACK],
     );
     let growing = Case {
-        body: |nth| json!({"name": "data", "size": format!("{}M", 3000 + nth)}),
+        body: |_, nth| json!({"name": "data", "size": format!("{}M", 3000 + nth)}),
         ..RESIZE
     };
     let host = Host::on("btrfs", json!({"size": "64M"}));
@@ -321,14 +317,10 @@ fn subvolumes_are_whole_after_a_kill_at_any_moment() {
 
 #[test]
 fn images_are_whole_after_a_kill_at_any_moment() {
-    let create = Case {
-        body: |_| json!({"Name": "new", "Opts": {"size": "64M"}}),
-        ..CREATE
-    };
     each(
         "",
         &json!({"size": "64M"}),
-        &[&create, &SNAPSHOT, &CLONE, &REMOVE, &RENAME, &ROLLBACK],
+        &[&CREATE, &SNAPSHOT, &CLONE, &REMOVE, &RENAME, &ROLLBACK],
     );
     let host = Host::on("", json!({"size": "64M"}));
     host.survives_growing(&RESIZE);
@@ -338,7 +330,7 @@ impl Host {
     /// Of what cannot be taken back: each time a little more.
     fn survives_growing(&self, case: &Case) {
         for nth in 1.. {
-            let body = (case.body)(nth).to_string();
+            let body = (case.body)(self, nth).to_string();
             let struck = fault::command_killed_at(
                 self.command(case.path),
                 body.as_bytes(),

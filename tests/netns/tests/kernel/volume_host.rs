@@ -24,11 +24,7 @@ impl Host {
 
     /// With the root on a file system of its own of that kind; none is the lab's own.
     pub(crate) fn on(kind: &str) -> Host {
-        let lab = Lab::new();
-        if !kind.is_empty() {
-            let script = "mkdir -p $2 && truncate -s 3G /run/root.img && mkfs.$1 -q /run/root.img && mount -o loop /run/root.img $2";
-            lab.exec(&["sh", "-ec", script, "sh", kind, ROOT]);
-        }
+        let lab = lab_with_root(kind);
         let server = Server::start_with(&lab, "volume-local", &["--root", ROOT]);
         Host { lab, server }
     }
@@ -116,6 +112,16 @@ impl Host {
         self.unmount(name, "writer");
         (error, used)
     }
+}
+
+/// A lab whose root of volumes is on a file system of its own of that kind; of none, on the lab's.
+pub(crate) fn lab_with_root(kind: &str) -> Lab {
+    let lab = Lab::new();
+    if !kind.is_empty() {
+        let script = "mkdir -p $2 && truncate -s 3G /run/root.img && mkfs.$1 -q /run/root.img && mount -o loop /run/root.img $2";
+        lab.exec(&["sh", "-ec", script, "sh", kind, ROOT]);
+    }
+    lab
 }
 
 /// What the file system says when there is no more room.

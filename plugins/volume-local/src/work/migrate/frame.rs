@@ -112,13 +112,7 @@ impl<'a> Frame<'a> {
             }
         };
         let counted = written.len();
-        let label = match self {
-            Self::Leave(meta)
-            | Self::Close(_, meta)
-            | Self::Symlink(_, _, meta)
-            | Self::Special(_, _, meta) => meta.label.as_deref(),
-            _ => None,
-        };
+        let label = self.meta().and_then(|meta| meta.label.as_deref());
         out.extend_from_slice(label.unwrap_or_default());
         counted
     }
@@ -143,7 +137,19 @@ impl<'a> Frame<'a> {
             ),
             _ => return None,
         };
-        fields.0.is_empty().then_some(frame)
+        // What does not count is a label.
+        let is_whole = fields.0.is_empty() && (label.is_empty() || frame.meta().is_some());
+        is_whole.then_some(frame)
+    }
+
+    fn meta(&self) -> Option<&Meta> {
+        match self {
+            Self::Leave(meta)
+            | Self::Close(_, meta)
+            | Self::Symlink(_, _, meta)
+            | Self::Special(_, _, meta) => Some(meta),
+            Self::Enter(_) | Self::File(_) | Self::Data(..) | Self::Link(..) => None,
+        }
     }
 }
 

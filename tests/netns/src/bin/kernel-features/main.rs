@@ -4,6 +4,7 @@
 //! A case whose features are missing here is reported as ignored, with their names, if the kernel is known to lack them;
 //! else it fails.
 
+mod cifs;
 mod sctp;
 mod smoke;
 mod sub_interfaces;
@@ -67,6 +68,7 @@ fn main() {
         Feature::Sctp,
         Feature::ProjectQuota,
         Feature::Nfs,
+        Feature::Cifs,
     ];
     let missing: Vec<Feature> = all
         .into_iter()
@@ -77,7 +79,8 @@ fn main() {
         .chain(vlan::CASES)
         .chain(sctp::CASES)
         .chain(sub_interfaces::CASES)
-        .chain(volumes::CASES);
+        .chain(volumes::CASES)
+        .chain(cifs::CASES);
     let trials = cases.map(|case| case.trial(&missing)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

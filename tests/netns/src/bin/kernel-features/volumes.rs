@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wharfline_netns_tests::docker::Server;
-use wharfline_testkit::{Feature, Lab, Process, patience, wait_for};
+use wharfline_testkit::{Feature, Lab, Process, wait_for};
 
 use super::Case;
 
-const ROOT: &str = "/var/lib/wharfline/volume-local";
+pub(super) const ROOT: &str = "/var/lib/wharfline/volume-local";
 
 /// On Debian's kernel.
 pub(super) const CASES: [Case; 4] = [
@@ -36,27 +36,27 @@ pub(super) const CASES: [Case; 4] = [
     },
 ];
 
-fn start(lab: &Lab) -> Server {
+pub(super) fn start(lab: &Lab) -> Server {
     Server::start_with(lab, "volume-local", &["--root", ROOT])
 }
 
-fn create(server: &Server, name: &str, options: &Value) {
+pub(super) fn create(server: &Server, name: &str, options: &Value) {
     server.call(
         "/VolumeDriver.Create",
         &json!({"Name": name, "Opts": options}),
     );
 }
 
-fn mount(server: &Server, name: &str) -> String {
+pub(super) fn mount(server: &Server, name: &str) -> String {
     let mounted = server.call("/VolumeDriver.Mount", &json!({"Name": name, "ID": "a"}));
     mounted["Mountpoint"].as_str().expect("a place").to_owned()
 }
 
-fn unmount(server: &Server, name: &str) {
+pub(super) fn unmount(server: &Server, name: &str) {
     server.call("/VolumeDriver.Unmount", &json!({"Name": name, "ID": "a"}));
 }
 
-fn describe(server: &Server, name: &str) -> Value {
+pub(super) fn describe(server: &Server, name: &str) -> Value {
     let asked = json!({"name": name, "usage": true});
     server.call("/Wharfline.Volume.List", &asked)["volumes"][0].clone()
 }
@@ -212,6 +212,22 @@ fn start_file_server(lab: &Lab) -> Process {
     server
 }
 
+/// A second of the clock, however slow the machine is: who waited for the server would wait for longer each time, and who is
+/// only slow is not so five times.
+fn within_a_second(what: &str, calls: impl Fn()) {
+    let spent = |_| {
+        let begun = Instant::now();
+        calls();
+        begun.elapsed()
+    };
+    let tries: Vec<Duration> = (0..5).map(spent).collect();
+    let best = tries.iter().min();
+    assert!(
+        best.is_some_and(|best| *best < Duration::from_secs(1)),
+        "{what}: {tries:?}"
+    );
+}
+
 fn a_dead_server_keeps_nobody() {
     let lab = Lab::new();
     lab.exec(&["ip", "link", "set", "lo", "up"]);
@@ -231,24 +247,18 @@ fn a_dead_server_keeps_nobody() {
     );
     // It says nothing any more, and closes nothing.
     lab.exec(&["kill", "-STOP", &files.id().to_string()]);
-    let begun = Instant::now();
-    let quick = |what: &str| {
-        let spent = begun.elapsed();
-        assert!(
-            spent < patience(Duration::from_secs(1)),
-            "{what}: {spent:?}"
-        );
-    };
-    server.call("/VolumeDriver.Get", &json!({"Name": "far"}));
-    server.call("/VolumeDriver.List", &json!({}));
-    server.call("/Wharfline.Volume.List", &json!({}));
-    quick("asking for a volume of a dead server");
-    let near = mount(&server, "near");
-    assert!(Path::new(&near).is_absolute());
-    unmount(&server, "near");
-    create(&server, "more", &json!({}));
-    server.call("/VolumeDriver.Remove", &json!({"Name": "more"}));
-    quick("others' volumes");
+    within_a_second("asking for a volume of a dead server", || {
+        server.call("/VolumeDriver.Get", &json!({"Name": "far"}));
+        server.call("/VolumeDriver.List", &json!({}));
+        server.call("/Wharfline.Volume.List", &json!({}));
+    });
+    within_a_second("others' volumes", || {
+        let near = mount(&server, "near");
+        assert!(Path::new(&near).is_absolute());
+        unmount(&server, "near");
+        create(&server, "more", &json!({}));
+        server.call("/VolumeDriver.Remove", &json!({"Name": "more"}));
+    });
     // How full it is, nobody can tell; of the others it is told.
     let listed = server.call("/Wharfline.Volume.List", &json!({"usage": true}));
     let has_usage = |name: &str| {
