@@ -11,6 +11,8 @@ use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Attachment, Lab, Namespace, Network, Outside, Plugins, World, wait_for};
 
 pub mod docker;
+pub mod docker_host;
+pub mod machine;
 mod segment;
 pub mod ssh;
 

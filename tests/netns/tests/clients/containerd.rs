@@ -15,7 +15,7 @@ use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Outside, Process, wait_for};
 
-use crate::machine::{ARCHIVE, IMAGE, Machine, fetches};
+use wharfline_netns_tests::machine::{ARCHIVE, IMAGE, Machine, fetches};
 
 /// As nodes have it: the list that the project's users bring along.
 const CONFLIST: &str = r#"{"cniVersion": "1.0.0", "name": "lab", "plugins": [

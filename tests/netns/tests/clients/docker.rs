@@ -1,43 +1,16 @@
 //! dockerd 20.10 on the same host with its default settings: it drops forwarded packets by policy and has br_netfilter
 //! pass bridged ones to iptables. Our network works, and so do its own containers.
 
-use std::time::Duration;
-
 use wharfline_netns_tests::lists::{self, port, ports};
 use wharfline_netns_tests::{Pod, everything_flows, ours};
 use wharfline_testkit::traffic::tcp;
-use wharfline_testkit::{Network, Outside, Process, wait_for};
+use wharfline_testkit::{Network, Outside};
 
-use crate::machine::{ARCHIVE, IMAGE, Machine, fetches};
+use wharfline_netns_tests::docker_host::start_dockerd;
+use wharfline_netns_tests::machine::{ARCHIVE, IMAGE, Machine, fetches};
 
 fn docker(machine: &Machine, arguments: &[&str]) -> String {
     machine.run(&[&["docker", "-H", "unix:///run/docker.sock"], arguments].concat())
-}
-
-pub(crate) fn start_dockerd(machine: &Machine, options: &[&str]) -> Process {
-    let usual = [
-        "dockerd",
-        "-H",
-        "unix:///run/docker.sock",
-        "--data-root",
-        "/var/lib/docker",
-        "--exec-root",
-        "/run/docker",
-        "--pidfile",
-        "/run/docker.pid",
-        "--storage-driver",
-        "vfs",
-    ];
-    let dockerd = machine.start("dockerd", &[&usual[..], options].concat());
-    wait_for("dockerd to answer", Duration::from_secs(60), || {
-        let asked = machine.try_run(&["docker", "-H", "unix:///run/docker.sock", "version"]);
-        if asked.succeeded() {
-            Ok(())
-        } else {
-            Err(format!("{asked}\n{}", machine.log("dockerd")))
-        }
-    });
-    dockerd
 }
 
 #[test]

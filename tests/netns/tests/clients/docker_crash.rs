@@ -15,13 +15,12 @@ use std::thread;
 use std::time::Duration;
 
 use wharfline_testkit::traffic::tcp;
-use wharfline_testkit::{Outside, Process, wait_for};
+use wharfline_testkit::{Outside, wait_for};
 
-use crate::docker_host::{DockerHost, PAGE, PLUGINS};
-use crate::machine::{IMAGE, Machine, fetches};
+use wharfline_netns_tests::docker_host::{CONTAINERD, DockerHost, PAGE, PLUGINS};
+use wharfline_netns_tests::machine::{IMAGE, Machine, fetches};
 
 /// Its own daemon, so that containers outlive a dockerd, as on hosts with systemd.
-const CONTAINERD: &str = "/run/containerd/containerd.sock";
 pub(crate) const OPTIONS: [&str; 2] = ["--containerd", CONTAINERD];
 /// What runs all the time, with the port that it publishes.
 const LASTING: [(&str, u16); 2] = [("web", 8080), ("second", 8081)];
@@ -54,116 +53,97 @@ impl Moments {
     }
 }
 
-impl DockerHost {
-    pub(crate) fn start_containerd(&self) -> Process {
-        self.machine.write(
-            "/run/containerd.toml",
-            "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n",
-        );
-        let containerd = self.machine.start(
-            "containerd",
-            &["containerd", "-c", "/run/containerd.toml", "-a", CONTAINERD],
-        );
-        let socket = self.machine.lab.path(CONTAINERD);
-        wait_for("containerd to listen", Duration::from_secs(20), || {
-            let asked = std::os::unix::net::UnixStream::connect(&socket);
-            asked.map_err(|e| format!("{e}: {}", self.machine.log("containerd")))
-        });
-        containerd
-    }
-
-    /// Removes what the kills left of those that come and go.
-    fn remove_brief(&self) {
-        wait_for("containers to be removed", Duration::from_secs(60), || {
-            let left = self.docker(&["ps", "-aq", "--filter", "name=brief-"]);
-            for id in left.lines() {
-                let remove = ["docker", "-H", "unix:///run/docker.sock", "rm", "-f", id];
-                self.machine.try_run(&remove);
-            }
-            left.is_empty().then_some(()).ok_or(left)
-        });
-    }
-
-    fn strike(&mut self, victim: Victim) {
-        let dockerd = !matches!(victim, Victim::Plugins);
-        let plugins = !matches!(victim, Victim::Dockerd);
-        let mut names = Vec::new();
-        names.extend(plugins.then_some(PLUGINS).into_iter().flatten());
-        names.extend(dockerd.then_some("dockerd"));
-        self.machine.kill(&names);
-        if plugins {
-            self.plugins.clear();
-            self.start_plugins();
+/// Removes what the kills left of those that come and go.
+fn remove_brief(host: &DockerHost) {
+    wait_for("containers to be removed", Duration::from_secs(60), || {
+        let left = host.docker(&["ps", "-aq", "--filter", "name=brief-"]);
+        for id in left.lines() {
+            let remove = ["docker", "-H", "unix:///run/docker.sock", "rm", "-f", id];
+            host.machine.try_run(&remove);
         }
-        if dockerd {
-            self.docker_is_gone();
-            self.start_dockerd();
-        }
-    }
+        left.is_empty().then_some(()).ok_or(left)
+    });
+}
 
-    /// All that should run runs, with a port that answers and an address of its own.
-    fn is_whole(&self) {
-        for (name, port) in LASTING {
-            wait_for(&format!("{name} to run"), Duration::from_secs(60), || {
-                let state = [
-                    "inspect",
-                    "-f",
-                    "{{.State.Running}} {{.State.Restarting}}",
-                    name,
-                ];
-                let state = self.docker(&state);
-                (state == "true false").then_some(()).ok_or(state)
-            });
-            assert!(
-                fetches(&self.outside, tcp(Outside::HOST_V4, port)).contains(PAGE),
-                "{name}"
-            );
-        }
-        let mut holders: HashMap<String, String> = HashMap::new();
-        for id in self.docker(&["ps", "-q"]).lines() {
-            let address = self.v4(id, "net1");
-            assert!(!address.is_empty(), "{id} has no address");
-            if let Some(other) = holders.insert(address.clone(), id.to_owned()) {
-                panic!("{address} is {other}'s and {id}'s");
-            }
-        }
-        let leased: HashSet<String> = self.leased().into_iter().collect();
-        for (address, id) in &holders {
-            assert!(
-                leased.contains(address),
-                "{address} of {id} is not leased: {leased:?}"
-            );
-        }
+fn strike(host: &mut DockerHost, victim: Victim) {
+    let dockerd = !matches!(victim, Victim::Plugins);
+    let plugins = !matches!(victim, Victim::Dockerd);
+    let mut names = Vec::new();
+    names.extend(plugins.then_some(PLUGINS).into_iter().flatten());
+    names.extend(dockerd.then_some("dockerd"));
+    host.machine.kill(&names);
+    if plugins {
+        host.plugins.clear();
+        host.start_plugins();
     }
-
-    /// Every leased address.
-    fn leased(&self) -> Vec<String> {
-        let world = self.machine.lab.world();
-        let files = world.objects("file /var/lib/wharfline/ipam/leases/");
-        let names = files.filter_map(|file| file.rsplit('/').next().map(str::to_owned));
-        names.filter(|name| name.starts_with("10.77.")).collect()
+    if dockerd {
+        host.docker_is_gone();
+        host.start_dockerd();
     }
+}
 
-    /// Addresses that dockerd asked for, was killed, and has forgotten: nobody but the operator can free them.
-    fn free_forgotten_addresses(&self) -> usize {
-        let mut forgotten = self.leased();
-        forgotten.retain(|address| address != "10.77.1.1");
-        let binary = wharfline_netns_tests::ours()
-            .find("host-local")
-            .display()
-            .to_string();
-        for address in &forgotten {
-            let place = [
-                "--data-dir",
-                "/var/lib/wharfline/ipam/leases",
-                "wharf-local_10.77.1.0_24",
-                address,
+/// All that should run runs, with a port that answers and an address of its own.
+fn is_whole(host: &DockerHost) {
+    for (name, port) in LASTING {
+        wait_for(&format!("{name} to run"), Duration::from_secs(60), || {
+            let state = [
+                "inspect",
+                "-f",
+                "{{.State.Running}} {{.State.Restarting}}",
+                name,
             ];
-            self.machine
-                .run(&[&[binary.as_str(), "release"], &place[..]].concat());
-        }
-        forgotten.len()
+            let state = host.docker(&state);
+            (state == "true false").then_some(()).ok_or(state)
+        });
+        assert!(
+            fetches(&host.outside, tcp(Outside::HOST_V4, port)).contains(PAGE),
+            "{name}"
+        );
     }
+    let mut holders: HashMap<String, String> = HashMap::new();
+    for id in host.docker(&["ps", "-q"]).lines() {
+        let address = host.v4(id, "net1");
+        assert!(!address.is_empty(), "{id} has no address");
+        if let Some(other) = holders.insert(address.clone(), id.to_owned()) {
+            panic!("{address} is {other}'s and {id}'s");
+        }
+    }
+    let leased: HashSet<String> = leased(host).into_iter().collect();
+    for (address, id) in &holders {
+        assert!(
+            leased.contains(address),
+            "{address} of {id} is not leased: {leased:?}"
+        );
+    }
+}
+
+/// Every leased address.
+fn leased(host: &DockerHost) -> Vec<String> {
+    let world = host.machine.lab.world();
+    let files = world.objects("file /var/lib/wharfline/ipam/leases/");
+    let names = files.filter_map(|file| file.rsplit('/').next().map(str::to_owned));
+    names.filter(|name| name.starts_with("10.77.")).collect()
+}
+
+/// Addresses that dockerd asked for, was killed, and has forgotten: nobody but the operator can free them.
+fn free_forgotten_addresses(host: &DockerHost) -> usize {
+    let mut forgotten = leased(host);
+    forgotten.retain(|address| address != "10.77.1.1");
+    let binary = wharfline_netns_tests::ours()
+        .find("host-local")
+        .display()
+        .to_string();
+    for address in &forgotten {
+        let place = [
+            "--data-dir",
+            "/var/lib/wharfline/ipam/leases",
+            "wharf-local_10.77.1.0_24",
+            address,
+        ];
+        host.machine
+            .run(&[&[binary.as_str(), "release"], &place[..]].concat());
+    }
+    forgotten.len()
 }
 
 /// One container after another, until it is told to stop; commands of a dead dockerd fail.
@@ -222,14 +202,14 @@ fn killed_at_random_moments_everything_comes_back_and_nothing_is_left() {
         thread::scope(|scope| {
             scope.spawn(|| come_and_go(&machine, round, &stop));
             thread::park_timeout(after);
-            host.strike(victim);
+            strike(&mut host, victim);
             stop.store(true, Ordering::Relaxed);
         });
-        host.is_whole();
-        host.remove_brief();
+        is_whole(&host);
+        remove_brief(&host);
     }
     host.docker(&["rm", "-f", "web", "second"]);
-    let forgotten = host.free_forgotten_addresses();
+    let forgotten = free_forgotten_addresses(&host);
     println!("{rounds} rounds, {strikes} of dockerd; {forgotten} addresses were forgotten by it");
     assert!(
         forgotten <= strikes,

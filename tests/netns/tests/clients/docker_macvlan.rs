@@ -8,8 +8,8 @@ use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Outside, World};
 
-use crate::docker_host::{DockerHost, PAGE, PLUGINS, page};
-use crate::machine::{IMAGE, fetches};
+use wharfline_netns_tests::docker_host::{DockerHost, PAGE, PLUGINS, page};
+use wharfline_netns_tests::machine::{IMAGE, fetches};
 
 /// Subnet, router and range of both families on the host's uplink.
 const LAN: [&str; 13] = [
@@ -28,55 +28,36 @@ const LAN: [&str; 13] = [
     "2001:db8:18::2",
 ];
 
-impl DockerHost {
-    /// A network on a parent, with Docker's own addresses.
-    #[track_caller]
-    fn on_parent(&self, name: &str, options: &[&str]) {
-        let ours = ["network", "create", "-d", "wharf-macvlan"];
-        self.docker(&[&ours[..], options, &[name]].concat());
-    }
+#[track_caller]
+fn lan(host: &DockerHost, name: &str, options: &[&str]) {
+    let parent = ["-o", "parent=uplink0"];
+    host.on_parent(name, &[&LAN[..], &parent, options].concat());
+}
 
-    #[track_caller]
-    fn lan(&self, name: &str, options: &[&str]) {
-        let parent = ["-o", "parent=uplink0"];
-        self.on_parent(name, &[&LAN[..], &parent, options].concat());
-    }
+/// The world once such a network has come and gone.
+fn before(host: &DockerHost) -> World {
+    lan(host, "warm", &[]);
+    host.run("warm", "warm", &[]);
+    host.remove(&["warm"], "warm");
+    host.world()
+}
 
-    /// The world once such a network has come and gone.
-    fn before(&self) -> World {
-        self.lan("warm", &[]);
-        self.run("warm", "warm", &[]);
-        self.remove(&["warm"], "warm");
-        self.world()
-    }
-
-    /// What `docker run --mac-address` of dockerd's own release asks for; newer clients refuse to ask it of that dockerd.
-    fn create_with_mac(&self, name: &str, mac: &str, v4: &str, v6: &str) {
-        let addresses = json!({"IPv4Address": v4, "IPv6Address": v6});
-        let body = json!({"Image": IMAGE, "MacAddress": mac, "HostConfig": {"NetworkMode": "lan"},
-            "NetworkingConfig": {"EndpointsConfig": {"lan": {"IPAMConfig": addresses}}}});
-        let url = format!("http://docker/v1.41/containers/create?name={name}");
-        let body = body.to_string();
-        let socket = [
-            "--unix-socket",
-            "/run/docker.sock",
-            "-H",
-            "Content-Type: application/json",
-        ];
-        let post = [&["curl", "-sS"], &socket[..], &["-d", &body, &url]].concat();
-        let told = self.machine.run(&post);
-        assert!(told.contains("\"Id\""), "{told}");
-    }
-
-    fn remove(&self, containers: &[&str], network: &str) {
-        self.docker(&[&["rm", "-f"], containers].concat());
-        self.docker(&["network", "rm", network]);
-    }
-
-    #[track_caller]
-    fn serves(&self, address: IpAddr) {
-        assert!(fetches(&self.outside, tcp(address, 80)).contains(PAGE));
-    }
+/// What `docker run --mac-address` of dockerd's own release asks for; newer clients refuse to ask it of that dockerd.
+fn create_with_mac(host: &DockerHost, name: &str, mac: &str, v4: &str, v6: &str) {
+    let addresses = json!({"IPv4Address": v4, "IPv6Address": v6});
+    let body = json!({"Image": IMAGE, "MacAddress": mac, "HostConfig": {"NetworkMode": "lan"},
+        "NetworkingConfig": {"EndpointsConfig": {"lan": {"IPAMConfig": addresses}}}});
+    let url = format!("http://docker/v1.41/containers/create?name={name}");
+    let body = body.to_string();
+    let socket = [
+        "--unix-socket",
+        "/run/docker.sock",
+        "-H",
+        "Content-Type: application/json",
+    ];
+    let post = [&["curl", "-sS"], &socket[..], &["-d", &body, &url]].concat();
+    let told = host.machine.run(&post);
+    assert!(told.contains("\"Id\""), "{told}");
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -86,9 +67,10 @@ fn ip(text: &str) -> IpAddr {
 #[test]
 fn containers_are_on_the_hosts_segment_with_the_addresses_asked_for() {
     let host = DockerHost::boot();
-    let before = host.before();
-    host.lan("lan", &[]);
-    host.create_with_mac(
+    let before = before(&host);
+    lan(&host, "lan", &[]);
+    create_with_mac(
+        &host,
         "web",
         "02:00:00:00:00:77",
         "198.18.0.100",
@@ -147,7 +129,7 @@ fn containers_are_on_the_hosts_segment_with_the_addresses_asked_for() {
 fn an_address_that_somebody_else_has_fails_with_his_mac() {
     let host = DockerHost::boot();
     host.outside.ip("addr add 198.18.0.110/24 dev eth0");
-    host.lan("lan", &[]);
+    lan(&host, "lan", &[]);
     let before = host.world();
     let taken = [
         "run",
@@ -171,7 +153,7 @@ fn an_address_that_somebody_else_has_fails_with_his_mac() {
 #[test]
 fn options_of_a_network_do_what_they_say() {
     let host = DockerHost::boot();
-    let before = host.before();
+    let before = before(&host);
     // Without a parent: each other, and nothing else.
     host.on_parent("lone", &["--subnet", "10.78.0.0/24"]);
     host.run("lone1", "lone", &[]);
@@ -196,7 +178,8 @@ fn options_of_a_network_do_what_they_say() {
     host.reaches("inner2", &page(&host.v4("inner1", "inner")));
     assert!(!far("inner1"), "no route leads out");
     // Several networks on one parent, of one kind.
-    host.lan(
+    lan(
+        &host,
         "lan",
         &[
             "-o",
@@ -244,8 +227,8 @@ fn options_of_a_network_do_what_they_say() {
 #[test]
 fn a_running_container_joins_and_leaves() {
     let host = DockerHost::boot();
-    let before = host.before();
-    host.lan("lan", &[]);
+    let before = before(&host);
+    lan(&host, "lan", &[]);
     host.run("web", "lan", &[]);
     host.run("other", "bridge", &[]);
     let web = page(&host.v4("web", "lan"));
@@ -260,8 +243,8 @@ fn a_running_container_joins_and_leaves() {
 #[test]
 fn what_is_killed_comes_back_with_all_that_it_had() {
     let mut host = DockerHost::boot();
-    let before = host.before();
-    host.lan("lan", &[]);
+    let before = before(&host);
+    lan(&host, "lan", &[]);
     host.run(
         "web",
         "lan",
@@ -293,8 +276,8 @@ fn what_is_killed_comes_back_with_all_that_it_had() {
 #[test]
 fn with_live_restore_containers_run_on_while_dockerd_and_plugins_restart() {
     let mut host = DockerHost::with(&["--live-restore"]);
-    let before = host.before();
-    host.lan("lan", &[]);
+    let before = before(&host);
+    lan(&host, "lan", &[]);
     host.run("web", "lan", &["--ip", "198.18.0.100"]);
     let started = host.docker(&["inspect", "-f", "{{.State.StartedAt}}", "web"]);
     host.machine.signal("TERM", &["dockerd"]);

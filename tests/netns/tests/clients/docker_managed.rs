@@ -7,57 +7,55 @@ use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Outside, World};
 
-use crate::docker_host::{DockerHost, PAGE, page};
-use crate::machine::fetches;
+use wharfline_netns_tests::docker_host::{DockerHost, PAGE, page};
+use wharfline_netns_tests::machine::fetches;
 
 const PLUGINS: [&str; 3] = ["wharf-bridge", "wharf-macvlan", "wharf-ipam"];
 
-impl DockerHost {
-    /// A Docker host whose plugins dockerd itself runs.
-    fn with_managed_plugins() -> DockerHost {
-        let mut host = DockerHost::off(&[]);
-        // As on any host with systemd: what dockerd mounts there, its plugins see.
-        host.machine.run(&["mount", "--make-rshared", "/run"]);
-        let script =
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../packaging/managed-plugin");
-        let script = script.display().to_string();
-        let binaries = ours().directory().display().to_string();
-        host.machine.run(&[&script, "/run/managed", &binaries]);
-        host.machine.run(&["mkdir", "-p", "/var/lib/wharfline"]);
-        host.start();
-        for name in PLUGINS {
-            host.docker(&["plugin", "create", name, &format!("/run/managed/{name}")]);
-            host.docker(&["plugin", "enable", name]);
-        }
-        host
+/// A Docker host whose plugins dockerd itself runs.
+fn with_managed_plugins() -> DockerHost {
+    let mut host = DockerHost::off(&[]);
+    // As on any host with systemd: what dockerd mounts there, its plugins see.
+    host.machine.run(&["mount", "--make-rshared", "/run"]);
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../packaging/managed-plugin");
+    let script = script.display().to_string();
+    let binaries = ours().directory().display().to_string();
+    host.machine.run(&[&script, "/run/managed", &binaries]);
+    host.machine.run(&["mkdir", "-p", "/var/lib/wharfline"]);
+    host.start();
+    for name in PLUGINS {
+        host.docker(&["plugin", "create", name, &format!("/run/managed/{name}")]);
+        host.docker(&["plugin", "enable", name]);
     }
+    host
+}
 
-    #[track_caller]
-    fn managed_network(&self, name: &str, options: &[&str]) {
-        let ours = [
-            "-d",
-            "wharf-bridge:latest",
-            "--ipam-driver",
-            "wharf-ipam:latest",
-        ];
-        self.docker(&[&["network", "create"], &ours[..], options, &[name]].concat());
-    }
+#[track_caller]
+fn managed_network(host: &DockerHost, name: &str, options: &[&str]) {
+    let ours = [
+        "-d",
+        "wharf-bridge:latest",
+        "--ipam-driver",
+        "wharf-ipam:latest",
+    ];
+    host.docker(&[&["network", "create"], &ours[..], options, &[name]].concat());
+}
 
-    /// The world without what dockerd itself keeps of its plugins.
-    fn world_after_one(&self) -> World {
-        self.managed_network("warm", &["--ipv6"]);
-        self.run("warm", "warm", &["-p", "8080:80"]);
-        self.docker(&["rm", "-f", "warm"]);
-        self.docker(&["network", "rm", "warm"]);
-        self.world()
-    }
+/// The world without what dockerd itself keeps of its plugins.
+fn world_after_one(host: &DockerHost) -> World {
+    managed_network(host, "warm", &["--ipv6"]);
+    host.run("warm", "warm", &["-p", "8080:80"]);
+    host.docker(&["rm", "-f", "warm"]);
+    host.docker(&["network", "rm", "warm"]);
+    host.world()
 }
 
 #[test]
 fn managed_plugins_serve_containers_and_leave_nothing_when_they_go() {
-    let host = DockerHost::with_managed_plugins();
-    let before = host.world_after_one();
-    host.managed_network(
+    let host = with_managed_plugins();
+    let before = world_after_one(&host);
+    managed_network(
+        &host,
         "net1",
         &[
             "--ipv6",

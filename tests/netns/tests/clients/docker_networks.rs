@@ -4,8 +4,8 @@ use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Outside, World};
 
-use crate::docker_host::{DockerHost, PAGE, PLUGINS, page};
-use crate::machine::{IMAGE, fetches};
+use wharfline_netns_tests::docker_host::{DockerHost, PAGE, PLUGINS, page};
+use wharfline_netns_tests::machine::{IMAGE, fetches};
 
 #[test]
 fn containers_on_our_network_are_reached_as_on_dockers_own() {

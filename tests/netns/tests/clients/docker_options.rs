@@ -7,8 +7,8 @@ use std::time::Duration;
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Outside, Process, wait_for};
 
-use crate::docker_host::{DockerHost, PAGE, page};
-use crate::machine::{IMAGE, fetches};
+use wharfline_netns_tests::docker_host::{DockerHost, PAGE, page};
+use wharfline_netns_tests::machine::{IMAGE, fetches};
 
 /// `-o` for an option below `com.docker.network`.
 fn option(name: &str, value: &str) -> [String; 2] {
@@ -22,31 +22,29 @@ fn subnet(subnet: &str) -> [String; 2] {
     ["--subnet".to_owned(), subnet.to_owned()]
 }
 
-impl DockerHost {
-    /// A network with a subnet and options of the bridge driver, with one container of the same name.
-    #[track_caller]
-    fn network_of_one(&self, name: &str, options: &[&str], publish: &[&str]) -> IpAddr {
-        self.network(name, options);
-        self.run(name, name, publish);
-        self.v4(name, name).parse().expect("an address")
-    }
+/// A network with a subnet and options of the bridge driver, with one container of the same name.
+#[track_caller]
+fn network_of_one(host: &DockerHost, name: &str, options: &[&str], publish: &[&str]) -> IpAddr {
+    host.network(name, options);
+    host.run(name, name, publish);
+    host.v4(name, name).parse().expect("an address")
+}
 
-    /// What a far server sees a container come from.
-    fn seen_from_afar(&self, container: &str, far: IpAddr) -> String {
-        let url = page(&far.to_string());
-        self.answer(container, &url)
-    }
+/// What a far server sees a container come from.
+fn seen_from_afar(host: &DockerHost, container: &str, far: IpAddr) -> String {
+    let url = page(&far.to_string());
+    host.answer(container, &url)
+}
 
-    /// What `ip` says inside a container's network.
-    fn ip_in(&self, container: &str, words: &str) -> String {
-        let words: Vec<&str> = words.split(' ').collect();
-        self.docker(&[&["exec", container, "busybox", "ip"], &words[..]].concat())
-    }
+/// What `ip` says inside a container's network.
+fn ip_in(host: &DockerHost, container: &str, words: &str) -> String {
+    let words: Vec<&str> = words.split(' ').collect();
+    host.docker(&[&["exec", container, "busybox", "ip"], &words[..]].concat())
+}
 
-    fn bridge_of(&self, network: &str) -> String {
-        let id = self.docker(&["network", "inspect", "-f", "{{.Id}}", network]);
-        format!("wh-{}", &id[..12])
-    }
+fn bridge_of(host: &DockerHost, network: &str) -> String {
+    let id = host.docker(&["network", "inspect", "-f", "{{.Id}}", network]);
+    format!("wh-{}", &id[..12])
 }
 
 /// The words of options as dockerd's command line wants them.
@@ -80,12 +78,12 @@ fn nat_unprotected(host: &DockerHost) {
         option("bridge.gateway_mode_ipv4", "nat-unprotected"),
         subnet("10.77.1.0/24"),
     ];
-    let open = host.network_of_one("open", &words(&options), &[]);
+    let open = network_of_one(host, "open", &words(&options), &[]);
     assert!(
         fetches(&host.outside, tcp(open, 80)).contains(PAGE),
         "unpublished, and reached"
     );
-    let seen = host.seen_from_afar("open", Outside::FAR_V4);
+    let seen = seen_from_afar(host, "open", Outside::FAR_V4);
     assert!(
         seen.contains(&Outside::HOST_V4.to_string()),
         "masqueraded: {seen}"
@@ -98,12 +96,12 @@ fn routed(host: &DockerHost) {
         option("bridge.gateway_mode_ipv4", "routed"),
         subnet("10.77.2.0/24"),
     ];
-    let routed = host.network_of_one("routed", &words(&options), &["-p", "80"]);
+    let routed = network_of_one(host, "routed", &words(&options), &["-p", "80"]);
     assert!(
         fetches(&host.outside, tcp(routed, 80)).contains(PAGE),
         "at its own address"
     );
-    let seen = host.seen_from_afar("routed", Outside::FAR_V4);
+    let seen = seen_from_afar(host, "routed", Outside::FAR_V4);
     assert!(
         seen.contains(&routed.to_string()),
         "not masqueraded: {seen}"
@@ -131,10 +129,10 @@ fn isolated(host: &DockerHost) {
     );
     assert!(told.contains("--internal"), "{told}");
     options.push("--internal");
-    let isolated = host.network_of_one("isolated", &options, &[]);
+    let isolated = network_of_one(host, "isolated", &options, &[]);
     host.run("beside", "isolated", &[]);
     host.reaches("beside", &page(&isolated.to_string()));
-    let bridge = host.bridge_of("isolated");
+    let bridge = bridge_of(host, "isolated");
     let addresses = host
         .machine
         .run(&["ip", "-4", "addr", "show", "dev", &bridge]);
@@ -156,7 +154,7 @@ fn trusted(host: &DockerHost) {
         option("bridge.trusted_host_interfaces", "nowhere0:uplink0"),
         subnet("10.77.4.0/24"),
     ];
-    let trusted = host.network_of_one("trusted", &words(&options), &[]);
+    let trusted = network_of_one(host, "trusted", &words(&options), &[]);
     assert!(
         fetches(&host.outside, tcp(trusted, 80)).contains(PAGE),
         "by the interface that is trusted"
@@ -184,14 +182,15 @@ fn addresses_of_the_host_are_those_that_options_name() {
         "--subnet",
         "fd00:77:1::/64",
     ]);
-    host.network_of_one("named", &options, &[]);
+    network_of_one(&host, "named", &options, &[]);
     for (far, source) in [(Outside::FAR_V4, added), (Outside::FAR_V6, added6)] {
-        let seen = host.seen_from_afar("named", far);
+        let seen = seen_from_afar(&host, "named", far);
         assert!(seen.contains(source), "{seen} is not from {source}");
     }
 
     let local = option("bridge.host_binding_ipv4", "127.0.0.1");
-    host.network_of_one(
+    network_of_one(
+        &host,
         "local",
         &words(&[local]),
         &["-p", "8083:80", "-p", "198.18.0.9:8084:80"],
@@ -209,13 +208,13 @@ fn addresses_of_the_host_are_those_that_options_name() {
     let inhibited = option("bridge.inhibit_ipv4", "true");
     let mut options = words(std::slice::from_ref(&inhibited));
     options.extend(["--subnet", "10.77.3.0/24", "--gateway", "10.77.3.254"]);
-    host.network_of_one("inhibited", &options, &[]);
-    let bridge = host.bridge_of("inhibited");
+    network_of_one(&host, "inhibited", &options, &[]);
+    let bridge = bridge_of(&host, "inhibited");
     let addresses = host
         .machine
         .run(&["ip", "-4", "addr", "show", "dev", &bridge]);
     assert!(!addresses.contains("inet "), "{addresses}");
-    let routes = host.ip_in("inhibited", "route");
+    let routes = ip_in(&host, "inhibited", "route");
     assert!(routes.contains("default via 10.77.3.254"), "{routes}");
 
     host.docker(&["rm", "-f", "named", "local", "inhibited"]);
@@ -257,17 +256,17 @@ fn subnets_addresses_names_and_sizes_are_those_that_were_asked_for() {
         "neither of the others is given out"
     );
     host.run("second", "many", &["--ip", "10.77.2.7"]);
-    let link = host.ip_in("second", "addr show dev lan0");
+    let link = ip_in(&host, "second", "addr show dev lan0");
     assert!(
         link.contains("10.77.2.7/24") && link.contains("mtu 1280"),
         "{link}"
     );
-    let routes = host.ip_in("second", "route");
+    let routes = ip_in(&host, "second", "route");
     assert!(
         routes.contains("default via 10.77.2.1 "),
         "of its own subnet: {routes}"
     );
-    let bridge = host.bridge_of("many");
+    let bridge = bridge_of(&host, "many");
     let addresses = host
         .machine
         .run(&["ip", "-4", "addr", "show", "dev", &bridge]);

@@ -7,8 +7,8 @@ use wharfline_netns_tests::ours;
 use wharfline_testkit::{Process, wait_for};
 
 use crate::docker_crash::OPTIONS;
-use crate::docker_host::DockerHost;
-use crate::machine::IMAGE;
+use wharfline_netns_tests::docker_host::DockerHost;
+use wharfline_netns_tests::machine::IMAGE;
 
 const ROOT: &str = "/var/lib/wharfline/volume-local";
 const DRIVER: &str = "wharf-volume";

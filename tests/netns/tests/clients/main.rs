@@ -5,12 +5,10 @@
 mod containerd;
 mod docker;
 mod docker_crash;
-mod docker_host;
 mod docker_macvlan;
 mod docker_managed;
 mod docker_networks;
 mod docker_options;
 mod docker_volumes;
-mod machine;
 mod podman;
 mod volume_recipes;

@@ -4,7 +4,7 @@ use wharfline_netns_tests::ours;
 use wharfline_testkit::Outside;
 use wharfline_testkit::traffic::tcp;
 
-use crate::machine::{ARCHIVE, IMAGE, Machine, fetches};
+use wharfline_netns_tests::machine::{ARCHIVE, IMAGE, Machine, fetches};
 
 /// podman's own default network, as its package installs it.
 const CONFLIST: &str = r#"{"cniVersion": "0.4.0", "name": "podman", "plugins": [

@@ -8,8 +8,8 @@ use wharfline_netns_tests::{ours, ssh};
 use wharfline_testkit::page::Section;
 use wharfline_testkit::{Lab, wait_for};
 
-use crate::docker_host::DockerHost;
-use crate::machine::Machine;
+use wharfline_netns_tests::docker_host::DockerHost;
+use wharfline_netns_tests::machine::Machine;
 
 /// The page's folder on the host.
 const FOLDER: &str = "/var/lib/recipes";

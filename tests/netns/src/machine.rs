@@ -1,6 +1,6 @@
 //! A lab with processes of its own: daemons, shims and containers of a runtime end with it, whoever started them.
 //!
-//! Called by the clients' tests. It must give a runtime nothing that a real host would not.
+//! Called by tests of real clients. It must give a runtime nothing that a real host would not.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,20 +13,21 @@ use wharfline_testkit::{Lab, Namespace, Output, Process, World, patience, wait_f
 /// Makes the image that all runtimes load: a docker-archive of busybox under the name given.
 const MAKE_IMAGE: &str = include_str!("make-image.sh");
 /// The image's name, fully qualified so that no runtime asks a registry.
-pub(crate) const IMAGE: &str = "docker.io/library/busybox:test";
+pub const IMAGE: &str = "docker.io/library/busybox:test";
 /// Where its archive is, in the lab.
-pub(crate) const ARCHIVE: &str = "/run/image.tar";
+pub const ARCHIVE: &str = "/run/image.tar";
 
 /// A lab, and the first process of its process namespace.
-pub(crate) struct Machine {
-    pub(crate) lab: Lab,
+pub struct Machine {
+    /// The lab.
+    pub lab: Lab,
     /// `unshare`, whose end ends the process namespace.
     init: Process,
 }
 
 impl Machine {
     /// Boots it, with the image's archive in place.
-    pub(crate) fn boot() -> Machine {
+    pub fn boot() -> Machine {
         let lab = Lab::new();
         let mut command = lab.command("unshare");
         // bash as the first process: it reaps what the runtimes leave to it.
@@ -66,7 +67,7 @@ impl Machine {
     }
 
     /// A command inside, with all namespaces of the first process.
-    pub(crate) fn command(&self, argv: &[&str]) -> Command {
+    pub fn command(&self, argv: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args(["-t", &self.first_process(), "-m", "-n", "-p", "--"])
@@ -76,19 +77,19 @@ impl Machine {
 
     /// Runs a program inside to its end, and returns what it printed.
     #[track_caller]
-    pub(crate) fn run(&self, argv: &[&str]) -> String {
+    pub fn run(&self, argv: &[&str]) -> String {
         let output = self.try_run(argv);
         assert!(output.succeeded(), "{}: {output}", argv.join(" "));
         output.stdout
     }
 
     /// The same, with failure left to the caller.
-    pub(crate) fn try_run(&self, argv: &[&str]) -> Output {
+    pub fn try_run(&self, argv: &[&str]) -> Output {
         self.lab.run_command(self.command(argv), b"")
     }
 
     /// Starts a daemon inside, its output in /run/`name`.log.
-    pub(crate) fn start(&self, name: &str, argv: &[&str]) -> Process {
+    pub fn start(&self, name: &str, argv: &[&str]) -> Process {
         let log = self.lab.path(format!("/run/{name}.log"));
         let log = std::fs::File::create(log).expect("create a log");
         let mut command = self.command(argv);
@@ -99,12 +100,12 @@ impl Machine {
     }
 
     /// Sends SIGKILL to every process inside that has one of these names, and waits until they are gone.
-    pub(crate) fn kill(&self, names: &[&str]) {
+    pub fn kill(&self, names: &[&str]) {
         self.signal("KILL", names);
     }
 
     /// The same with another signal that ends them.
-    pub(crate) fn signal(&self, signal: &str, names: &[&str]) {
+    pub fn signal(&self, signal: &str, names: &[&str]) {
         let kill = "for p in /proc/[0-9]*; do read name <$p/comm; for n; do
             if [ \"$name\" = \"$n\" ]; then kill -$0 ${p#/proc/}; echo $name; fi; done; done 2>/dev/null; true";
         let command = [&["bash", "-c", kill, signal], names].concat();
@@ -115,7 +116,7 @@ impl Machine {
     }
 
     /// The end of a daemon's log, for messages.
-    pub(crate) fn log(&self, name: &str) -> String {
+    pub fn log(&self, name: &str) -> String {
         let log =
             std::fs::read_to_string(self.lab.path(format!("/run/{name}.log"))).unwrap_or_default();
         let lines: Vec<_> = log.lines().rev().take(30).collect();
@@ -123,16 +124,16 @@ impl Machine {
     }
 
     /// Writes a file inside.
-    pub(crate) fn write(&self, path: &str, content: &str) {
+    pub fn write(&self, path: &str, content: &str) {
         let path = self.lab.path(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("create directories");
         std::fs::write(&path, content).unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
     }
 
     /// What CNI plugins make: links, addresses, routes, rules, leases and our records; not the runtime's own files.
-    pub(crate) fn networks(&self) -> World {
+    pub fn networks(&self) -> World {
         let files = ["file /run/wharfline/", "file /var/lib/cni/"];
-        wharfline_netns_tests::lasting(
+        crate::lasting(
             self.lab
                 .world()
                 .only(&["host "].into_iter().chain(files).collect::<Vec<_>>()),
@@ -142,7 +143,7 @@ impl Machine {
 
 /// Asks for `/` over HTTP from a namespace, until the server is up.
 #[track_caller]
-pub(crate) fn fetches(from: &Namespace, service: Service) -> String {
+pub fn fetches(from: &Namespace, service: Service) -> String {
     wait_for(
         &format!("{} to fetch from {service}", from.name()),
         Duration::from_secs(10),

@@ -1,40 +1,50 @@
 //! A Docker host with all of our plugins, and what its users see of it.
 //!
-//! Called by the tests of `docker_networks`. It must do nothing that a user of Docker would not.
+//! Called by the tests of real clients, and by `kernel-features` for what not every kernel has. It must do nothing that a
+//! user of Docker would not.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use wharfline_netns_tests::ours;
-use wharfline_testkit::{Outside, Process, World, wait_for};
+use wharfline_testkit::traffic::tcp;
+use wharfline_testkit::{Namespace, Outside, Process, World, wait_for};
 
-use crate::docker::start_dockerd;
-use crate::machine::{ARCHIVE, IMAGE, Machine};
+use crate::machine::{ARCHIVE, IMAGE, Machine, fetches};
+use crate::ours;
 
 /// What the image's web server answers.
-pub(crate) const PAGE: &str = "a page from the container";
+pub const PAGE: &str = "a page from the container";
 
 /// Names of the plugins' processes.
-pub(crate) const PLUGINS: [&str; 3] = ["bridge", "macvlan", "host-local"];
+pub const PLUGINS: [&str; 3] = ["bridge", "macvlan", "host-local"];
+
+/// Where a containerd listens that dockerd does not start itself.
+pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
 /// A Docker host with all of our plugins.
-pub(crate) struct DockerHost {
-    pub(crate) machine: Arc<Machine>,
-    pub(crate) outside: Outside,
-    pub(crate) plugins: Vec<Process>,
-    pub(crate) dockerd: Option<Process>,
+pub struct DockerHost {
+    /// The host itself.
+    pub machine: Arc<Machine>,
+    /// What is beyond its uplink.
+    pub outside: Outside,
+    /// The plugins that run.
+    pub plugins: Vec<Process>,
+    /// dockerd, if it runs.
+    pub dockerd: Option<Process>,
     /// Options of dockerd.
-    pub(crate) options: &'static [&'static str],
+    pub options: &'static [&'static str],
 }
 
 impl DockerHost {
-    pub(crate) fn boot() -> DockerHost {
+    /// With dockerd's defaults.
+    pub fn boot() -> DockerHost {
         DockerHost::with(&[])
     }
 
     /// With options for dockerd.
-    pub(crate) fn with(options: &'static [&'static str]) -> DockerHost {
+    pub fn with(options: &'static [&'static str]) -> DockerHost {
         let mut host = DockerHost::off(options);
         host.start_plugins();
         host.start();
@@ -42,7 +52,7 @@ impl DockerHost {
     }
 
     /// With neither dockerd nor plugins running.
-    pub(crate) fn off(options: &'static [&'static str]) -> DockerHost {
+    pub fn off(options: &'static [&'static str]) -> DockerHost {
         let machine = Arc::new(Machine::boot());
         let outside = machine.lab.outside();
         DockerHost {
@@ -55,12 +65,13 @@ impl DockerHost {
     }
 
     /// Starts dockerd for the first time.
-    pub(crate) fn start(&mut self) {
+    pub fn start(&mut self) {
         self.start_dockerd();
         self.docker(&["load", "-i", ARCHIVE]);
     }
 
-    pub(crate) fn start_plugins(&mut self) {
+    /// Starts all plugins, and waits until they listen.
+    pub fn start_plugins(&mut self) {
         for (name, binary, socket) in [
             ("bridge", "bridge", "wharf-bridge"),
             ("macvlan", "macvlan", "wharf-macvlan"),
@@ -80,20 +91,20 @@ impl DockerHost {
     }
 
     /// Kills daemons as the kernel would that is out of memory.
-    pub(crate) fn kill(&mut self, names: &[&str]) {
+    pub fn kill(&mut self, names: &[&str]) {
         self.machine.kill(names);
         self.plugins.clear();
     }
 
     /// What the host's init would see to: nobody's identifier is in the file any more.
-    pub(crate) fn docker_is_gone(&mut self) {
+    pub fn docker_is_gone(&mut self) {
         self.dockerd = None;
         self.machine.run(&["rm", "-f", "/run/docker.pid"]);
     }
 
     /// Kills plugins, dockerd and all containers at once, starts them again, and waits until `container` runs again.
     #[track_caller]
-    pub(crate) fn kill_all_and_restart(&mut self, container: &str) {
+    pub fn kill_all_and_restart(&mut self, container: &str) {
         let others = ["dockerd", "containerd", "containerd-shim", "httpd"];
         self.kill(&[&PLUGINS[..], &others].concat());
         self.docker_is_gone();
@@ -110,12 +121,32 @@ impl DockerHost {
         );
     }
 
-    pub(crate) fn start_dockerd(&mut self) {
+    /// Starts a containerd beside dockerd, which is told of it by the option `--containerd`.
+    pub fn start_containerd(&self) -> Process {
+        self.machine.write(
+            "/run/containerd.toml",
+            "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n",
+        );
+        let containerd = self.machine.start(
+            "containerd",
+            &["containerd", "-c", "/run/containerd.toml", "-a", CONTAINERD],
+        );
+        let socket = self.machine.lab.path(CONTAINERD);
+        wait_for("containerd to listen", Duration::from_secs(20), || {
+            let asked = std::os::unix::net::UnixStream::connect(&socket);
+            asked.map_err(|e| format!("{e}: {}", self.machine.log("containerd")))
+        });
+        containerd
+    }
+
+    /// Starts dockerd, and waits until it answers.
+    pub fn start_dockerd(&mut self) {
         self.dockerd = Some(start_dockerd(&self.machine, self.options));
     }
 
+    /// What `docker` prints.
     #[track_caller]
-    pub(crate) fn docker(&self, arguments: &[&str]) -> String {
+    pub fn docker(&self, arguments: &[&str]) -> String {
         let command = [&["docker", "-H", "unix:///run/docker.sock"], arguments].concat();
         let output = self.machine.try_run(&command);
         assert!(
@@ -129,8 +160,9 @@ impl DockerHost {
         output.stdout.trim().to_owned()
     }
 
+    /// What `docker` complains of.
     #[track_caller]
-    pub(crate) fn fails(&self, arguments: &[&str]) -> String {
+    pub fn fails(&self, arguments: &[&str]) -> String {
         let command = [&["docker", "-H", "unix:///run/docker.sock"], arguments].concat();
         let output = self.machine.try_run(&command);
         assert!(
@@ -143,32 +175,49 @@ impl DockerHost {
 
     /// A network of both our drivers.
     #[track_caller]
-    pub(crate) fn network(&self, name: &str, options: &[&str]) {
+    pub fn network(&self, name: &str, options: &[&str]) {
         let ours = ["-d", "wharf-bridge", "--ipam-driver", "wharf-ipam"];
         self.docker(&[&["network", "create"], &ours[..], options, &[name]].concat());
     }
 
+    /// A network on a parent, with Docker's own addresses.
     #[track_caller]
-    pub(crate) fn run(&self, name: &str, network: &str, options: &[&str]) {
+    pub fn on_parent(&self, name: &str, options: &[&str]) {
+        let ours = ["network", "create", "-d", "wharf-macvlan"];
+        self.docker(&[&ours[..], options, &[name]].concat());
+    }
+
+    /// Removes containers, and then their network.
+    #[track_caller]
+    pub fn remove(&self, containers: &[&str], network: &str) {
+        self.docker(&[&["rm", "-f"], containers].concat());
+        self.docker(&["network", "rm", network]);
+    }
+
+    /// A container of the image, which serves its page.
+    #[track_caller]
+    pub fn run(&self, name: &str, network: &str, options: &[&str]) {
         let detached = ["run", "-d", "--name", name, "--network", network];
         self.docker(&[&detached[..], options, &[IMAGE]].concat());
     }
 
     /// An address of a container on a network, by Docker's name for it.
     #[track_caller]
-    pub(crate) fn address(&self, container: &str, network: &str, key: &str) -> String {
+    pub fn address(&self, container: &str, network: &str, key: &str) -> String {
         let told: Value =
             serde_json::from_str(&self.docker(&["inspect", container])).expect("JSON");
         let address = &told[0]["NetworkSettings"]["Networks"][network][key];
         address.as_str().unwrap_or_default().to_owned()
     }
 
-    pub(crate) fn v4(&self, container: &str, network: &str) -> String {
+    /// Its IPv4 address.
+    pub fn v4(&self, container: &str, network: &str) -> String {
         self.address(container, network, "IPAddress")
     }
 
+    /// It gets nothing from there.
     #[track_caller]
-    pub(crate) fn never_reaches(&self, container: &str, url: &str) {
+    pub fn never_reaches(&self, container: &str, url: &str) {
         // Once what stands beside it does: what is not there yet proves nothing.
         assert!(
             self.gets(container, url).is_err(),
@@ -178,7 +227,7 @@ impl DockerHost {
 
     /// What a container gets from an address, within two seconds. Its network alone is entered: the image's own wget
     /// is a static busybox, whose resolver crashes.
-    pub(crate) fn gets(&self, container: &str, url: &str) -> Result<(), String> {
+    pub fn gets(&self, container: &str, url: &str) -> Result<(), String> {
         let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", container]);
         let fetch = ["curl", "-gsS", "-m", "2", url];
         let command = [&["nsenter", "-t", &pid, "-n"], &fetch[..]].concat();
@@ -190,12 +239,12 @@ impl DockerHost {
     }
 
     /// Whether anybody answers at all.
-    pub(crate) fn gets_anything(&self, container: &str, url: &str) -> bool {
+    pub fn gets_anything(&self, container: &str, url: &str) -> bool {
         !self.answer(container, url).is_empty()
     }
 
     /// What anybody answers, HTTP or not; nothing where nobody does.
-    pub(crate) fn answer(&self, container: &str, url: &str) -> String {
+    pub fn answer(&self, container: &str, url: &str) -> String {
         let pid = self.docker(&["inspect", "-f", "{{.State.Pid}}", container]);
         let fetch = [
             "nsenter",
@@ -213,7 +262,7 @@ impl DockerHost {
     }
 
     /// The host's port that the only port of a container was published on.
-    pub(crate) fn published_port(&self, container: &str) -> u16 {
+    pub fn published_port(&self, container: &str) -> u16 {
         let id = self.docker(&[
             "inspect",
             "-f",
@@ -236,8 +285,15 @@ impl DockerHost {
         u16::try_from(port).expect("a port")
     }
 
+    /// Whoever is outside gets the page at the address of a container.
     #[track_caller]
-    pub(crate) fn reaches(&self, container: &str, url: &str) {
+    pub fn serves(&self, address: IpAddr) {
+        serves_to(&self.outside, address);
+    }
+
+    /// It gets the page from there.
+    #[track_caller]
+    pub fn reaches(&self, container: &str, url: &str) {
         wait_for(
             &format!("{container} to reach {url}"),
             Duration::from_secs(10),
@@ -246,7 +302,7 @@ impl DockerHost {
     }
 
     /// The world after a first container of both families with a port: what a host keeps of that is there.
-    pub(crate) fn warm_up(&self) -> World {
+    pub fn warm_up(&self) -> World {
         self.network("warm", &["--ipv6"]);
         self.run("warm", "warm", &["-p", "8080:80"]);
         self.docker(&["rm", "-f", "warm"]);
@@ -255,16 +311,50 @@ impl DockerHost {
     }
 
     /// What the plugins made: links, addresses, rules, leases, records; not Docker's own.
-    pub(crate) fn world(&self) -> World {
+    pub fn world(&self) -> World {
         let files = ["file /run/wharfline/", "file /var/lib/wharfline/"];
         let all = [&["host "][..], &files].concat();
-        wharfline_netns_tests::lasting(self.machine.lab.world().only(&all))
+        crate::lasting(self.machine.lab.world().only(&all))
             .without_empty("file /var/lib/wharfline/")
     }
 }
 
+/// Somebody gets the page at the address of a container.
+#[track_caller]
+pub fn serves_to(who: &Namespace, address: IpAddr) {
+    assert!(fetches(who, tcp(address, 80)).contains(PAGE));
+}
+
+/// Starts a dockerd with further options, and waits until it answers.
+#[track_caller]
+pub fn start_dockerd(machine: &Machine, options: &[&str]) -> Process {
+    let usual = [
+        "dockerd",
+        "-H",
+        "unix:///run/docker.sock",
+        "--data-root",
+        "/var/lib/docker",
+        "--exec-root",
+        "/run/docker",
+        "--pidfile",
+        "/run/docker.pid",
+        "--storage-driver",
+        "vfs",
+    ];
+    let dockerd = machine.start("dockerd", &[&usual[..], options].concat());
+    wait_for("dockerd to answer", Duration::from_secs(60), || {
+        let asked = machine.try_run(&["docker", "-H", "unix:///run/docker.sock", "version"]);
+        if asked.succeeded() {
+            Ok(())
+        } else {
+            Err(format!("{asked}\n{}", machine.log("dockerd")))
+        }
+    });
+    dockerd
+}
+
 /// Where a container's page is.
-pub(crate) fn page(address: &str) -> String {
+pub fn page(address: &str) -> String {
     match address.contains(':') {
         true => format!("http://[{address}]/page"),
         false => format!("http://{address}/page"),
