@@ -164,6 +164,9 @@ impl Record {
 pub struct SharedNote {
     /// What the last DEL deletes.
     pub targets: Vec<Target>,
+    /// What stays until the network itself is taken away, with or without attachments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub founded: Vec<Target>,
 }
 
 impl SharedNote {
@@ -228,6 +231,11 @@ impl SharedNote {
     /// The elements of our tables that it stands for.
     pub fn elements(&self) -> Vec<Element> {
         elements_of(&self.targets)
+    }
+
+    /// Whether it stands for the target.
+    pub fn has(&self, target: &Target) -> bool {
+        self.targets.contains(target) || self.founded.contains(target)
     }
 }
 

@@ -19,6 +19,9 @@ use crate::plan::{
 use crate::record::Record;
 use crate::session::Session;
 
+/// The kernel's word for links that share their parent's MAC.
+const IPVLAN: &str = "ipvlan";
+
 /// The group (IFLA_GROUP) of parents that we made: a mark that a link bears from birth (docs/reserved.md).
 pub const PARENT_GROUP: u32 = 0x5748_4c50;
 
@@ -282,6 +285,18 @@ pub(crate) fn ensure_host_shim(session: &Session, shim: &HostShim) -> Result<()>
     Ok(session.host().raise_port(index, &shim.alias)?)
 }
 
+/// Asks on the parent: an ipvlan hears what is for one of its addresses, and a probe bears none that an answer could be for
+/// (ipvlan_addr_lookup() in drivers/net/ipvlan/ipvlan_core.c).
+fn occupant_beyond(
+    session: &Session,
+    parent: &Parent,
+    ips: &[std::net::IpAddr],
+) -> Result<Option<(std::net::IpAddr, macaddr::MacAddr6)>> {
+    let link = parent_link(session, parent)?;
+    let from = link.mac.unwrap_or_default();
+    session.inside(parent.ns, || probe::occupant(link.index, from, ips))
+}
+
 /// Asks the segment whether somebody has one of the addresses. The link is up for that long, under another MAC than its
 /// own where it has one.
 ///
@@ -299,8 +314,13 @@ pub(crate) fn require_free(
         socket.set_mac(found.index, mac)?;
     }
     socket.set_up(found.index, true)?;
-    let from = probing.or(found.mac).unwrap_or_default();
-    let occupant = session.inside(identity.ns, || probe::occupant(found.index, from, ips));
+    let occupant = match identity.kind == IPVLAN {
+        true => occupant_beyond(session, &identity.parent, ips),
+        false => {
+            let from = probing.or(found.mac).unwrap_or_default();
+            session.inside(identity.ns, || probe::occupant(found.index, from, ips))
+        }
+    };
     socket.set_up(found.index, false)?;
     if let Some(own) = identity.mac {
         socket.set_mac(found.index, own)?;

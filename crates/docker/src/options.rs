@@ -2,6 +2,9 @@
 //! The plugins' Docker faces read theirs with it.
 //! It must never pass over an option that nobody knows: it is refused by name.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use serde_json::Value;
 use wharfline_spec::docker::network::CreateNetwork;
 use wharfline_spec::names::IfName;
@@ -15,6 +18,26 @@ const INTERNAL: &str = "com.docker.network.internal";
 /// What containers' interfaces are called unless said; dockerd adds the number.
 pub const PREFIX: &str = "eth";
 
+/// How often containers' addresses are told to their segment (gratuitous ARP, unsolicited neighbour advertisements), and
+/// how far apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcements {
+    /// `advertise_addr_nmsgs`: 0 to 3.
+    pub times: u32,
+    /// `advertise_addr_ms`.
+    pub interval: Duration,
+}
+
+impl Default for Announcements {
+    /// As dockerd itself since version 28.
+    fn default() -> Self {
+        Self {
+            times: 3,
+            interval: Duration::from_secs(1),
+        }
+    }
+}
+
 /// What every network driver is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Common {
@@ -24,6 +47,10 @@ pub struct Common {
     pub prefix: String,
     /// `--internal`.
     pub internal: bool,
+    /// `advertise_addr_…`: what dockerd does itself since version 28.
+    pub announcements: Announcements,
+    /// Whether it comes from such a dockerd.
+    pub dockerd_announces: bool,
 }
 
 impl Default for Common {
@@ -32,6 +59,8 @@ impl Default for Common {
             mtu: None,
             prefix: PREFIX.to_owned(),
             internal: false,
+            announcements: Announcements::default(),
+            dockerd_announces: false,
         }
     }
 }
@@ -56,8 +85,12 @@ impl Common {
                 }
                 (GENERIC, _) => return Err(bad(GENERIC, value, "is no set of options")),
                 (INTERNAL, _) => common.internal = flag(name, value)?,
-                // What they say, the subnets say too.
-                ("com.docker.network.enable_ipv4" | "com.docker.network.enable_ipv6", _) => {
+                // What they say, the subnets say too. The first came with version 28, as dockerd's own announcements did.
+                ("com.docker.network.enable_ipv4", _) => {
+                    flag(name, value)?;
+                    common.dockerd_announces = true;
+                }
+                ("com.docker.network.enable_ipv6", _) => {
                     flag(name, value)?;
                 }
                 _ => common.read(name, value, &mut further)?,
@@ -75,9 +108,21 @@ impl Common {
         match name {
             "com.docker.network.driver.mtu" => self.mtu = mtu(name, value)?,
             "com.docker.network.container_iface_prefix" => self.prefix = prefix(name, value)?,
+            "com.docker.network.advertise_addr_nmsgs" => {
+                self.announcements.times = number(name, value, 0..=3)?;
+            }
+            "com.docker.network.advertise_addr_ms" => {
+                let milliseconds = number(name, value, 100..=2000)?;
+                self.announcements.interval = Duration::from_millis(milliseconds.into());
+            }
             _ => further(name, value)?,
         }
         Ok(())
+    }
+
+    /// What is left for a driver to announce of its containers.
+    pub fn left_to_announce(&self) -> Option<Announcements> {
+        Some(self.announcements).filter(|how| how.times > 0 && !self.dockerd_announces)
     }
 }
 
@@ -106,6 +151,15 @@ pub fn flag(name: &str, value: &Value) -> Result<bool, Refusal> {
         },
         _ => Err(bad(name, value, "is neither true nor false")),
     }
+}
+
+/// A number within bounds, which dockerd writes as text.
+fn number(name: &str, value: &Value, bounds: RangeInclusive<u32>) -> Result<u32, Refusal> {
+    let number = text(name, value)?.parse().ok();
+    number.filter(|n| bounds.contains(n)).ok_or_else(|| {
+        let (least, most) = (bounds.start(), bounds.end());
+        bad(name, value, &format!("is no number from {least} to {most}"))
+    })
 }
 
 /// A text.
@@ -170,5 +224,46 @@ fn mtu(name: &str, value: &Value) -> Result<Option<u32>, Refusal> {
         Some(0) => Ok(None),
         Some(mtu @ 68..=65_535) => Ok(Some(mtu)),
         _ => Err(bad(name, value, "is not between 68 and 65535")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn common(options: Value) -> Result<Common, String> {
+        let request = json!({"NetworkID": "n1", "Options": options});
+        let request = serde_json::from_value(request).expect("a request");
+        Common::parse(&request, |name, _| Err(unknown(name))).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn announcements_are_dockerds_own_since_it_says_whether_there_is_ipv4() {
+        let left = |options| common(options).expect("read").left_to_announce();
+        assert_eq!(left(json!({})), Some(Announcements::default()));
+        let generic = json!({"com.docker.network.advertise_addr_nmsgs": "2", "com.docker.network.advertise_addr_ms": "100"});
+        let how = Announcements {
+            times: 2,
+            interval: Duration::from_millis(100),
+        };
+        assert_eq!(left(json!({ GENERIC: generic })), Some(how));
+        assert_eq!(left(json!({"com.docker.network.enable_ipv4": true})), None);
+        let never = json!({"com.docker.network.advertise_addr_nmsgs": "0"});
+        assert_eq!(left(json!({ GENERIC: never })), None);
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_are_refused_by_name() {
+        for (name, value) in [
+            ("com.docker.network.advertise_addr_nmsgs", "4"),
+            ("com.docker.network.advertise_addr_nmsgs", "-1"),
+            ("com.docker.network.advertise_addr_ms", "99"),
+            ("com.docker.network.advertise_addr_ms", "a second"),
+        ] {
+            let told = common(json!({ GENERIC: {name: value} })).expect_err(name);
+            assert!(told.contains(name) && told.contains(value), "{told}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod announce;
+pub mod arrival;
 pub mod bridge_port;
 pub mod child;
 pub mod duplicate_detection;

@@ -2,6 +2,7 @@
 //! `core`'s operations call it on the socket of the parent's namespace.
 //! It must never decide: parents, names and modes come from the plan.
 
+use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use macaddr::MacAddr6;
@@ -145,6 +146,17 @@ impl IpvlanMode {
     }
 }
 
+/// The word of `ip link`.
+impl fmt::Display for IpvlanMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::L2 => "l2",
+            Self::L3 => "l3",
+            Self::L3s => "l3s",
+        })
+    }
+}
+
 /// Which others on its parent an ipvlan reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -165,6 +177,17 @@ impl IpvlanReach {
             Self::Private => IpVlanFlags::Private,
             Self::Vepa => IpVlanFlags::Vepa,
         }
+    }
+}
+
+/// The word of `ip link`.
+impl fmt::Display for IpvlanReach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bridge => "bridge",
+            Self::Private => "private",
+            Self::Vepa => "vepa",
+        })
     }
 }
 

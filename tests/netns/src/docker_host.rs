@@ -20,6 +20,9 @@ pub const PAGE: &str = "a page from the container";
 /// Names of the plugins' processes.
 pub const PLUGINS: [&str; 3] = ["bridge", "macvlan", "host-local"];
 
+/// A MAC that nobody has.
+pub const NOBODY: &str = "02:00:00:00:00:99";
+
 /// Where a containerd listens that dockerd does not start itself.
 pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
 
@@ -289,6 +292,19 @@ impl DockerHost {
     #[track_caller]
     pub fn serves(&self, address: IpAddr) {
         serves_to(&self.outside, address);
+    }
+
+    /// Whoever is outside remembers an address at a MAC that nobody has.
+    pub fn misremembers(&self, address: &str) {
+        let neighbour = format!("{address} lladdr {NOBODY} nud stale dev eth0");
+        self.outside.ip(&format!("neigh replace {neighbour}"));
+    }
+
+    /// The MAC that he remembers it at. He has sent nothing there, so nobody but its owner has told him.
+    pub fn remembered(&self, address: &str) -> String {
+        let shown = self.outside.exec(&["ip", "neigh", "show", address]);
+        let mut words = shown.split(' ').skip_while(|word| *word != "lladdr");
+        words.nth(1).unwrap_or_default().to_owned()
     }
 
     /// It gets the page from there.

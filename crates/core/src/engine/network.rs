@@ -19,11 +19,14 @@ impl<D: Driver> Engine<'_, D> {
     pub fn found(&self, key: &AttachmentKey, ops: &[Op], targets: &[Target]) -> Result<()> {
         let session = Session::open()?;
         let _held = self.hold_network(&session, &key.network)?;
+        self.note_founded(&session, &key.network, targets)?;
         let mut transaction = Transaction::new(&session, key);
         for op in ops {
             if let Err(failure) = transaction.run(NsRef::Host, op) {
                 let mut failure = transaction.unwind(failure);
-                for left in self.remove_unshared(&session, &key.network, targets) {
+                let forgotten = self.note_founded(&session, &key.network, &[]);
+                let removed = self.remove_unshared(&session, &key.network, targets);
+                for left in removed.into_iter().chain(forgotten.err()) {
                     failure.add_failed_undo(left.within("undo"));
                 }
                 return Err(failure);
@@ -36,13 +39,29 @@ impl<D: Driver> Engine<'_, D> {
     /// Takes away a network that has no attachment: what they shared, and what `targets` names.
     pub fn dissolve(&self, network: &NetworkName, targets: &[Target]) -> Result<()> {
         let session = Session::open()?;
-        let mut failures: Vec<Error> = self
-            .leave_network(&session, network)
-            .err()
-            .into_iter()
-            .collect();
+        let forgotten = self.note_founded(&session, network, &[]);
+        let left = forgotten.and_then(|()| self.leave_network(&session, network));
+        let mut failures: Vec<Error> = left.err().into_iter().collect();
         failures.extend(self.remove_unshared(&session, network, targets));
         Error::all(failures).map_or(Ok(()), Err)
+    }
+
+    /// Notes what the network has for as long as it is there, so that nobody else's last attachment takes it along.
+    fn note_founded(
+        &self,
+        session: &Session,
+        network: &NetworkName,
+        targets: &[Target],
+    ) -> Result<()> {
+        let state = session.state();
+        let plugin = self.driver.name();
+        let _alone = Lock::acquire(&state.lock("shared"), Mode::Exclusive)?;
+        let mut note = SharedNote::read(state, plugin, network)?;
+        note.founded = targets.to_vec();
+        match note == SharedNote::default() {
+            true => SharedNote::remove(state, plugin, network),
+            false => note.write(state, plugin, network),
+        }
     }
 
     /// Removes what no other network relies on: one of CNI's may be on the same bridge.
@@ -102,7 +121,9 @@ impl<D: Driver> Engine<'_, D> {
             return Ok(());
         }
         let _notes = Lock::acquire(&state.lock("shared"), Mode::Exclusive)?;
-        let mut targets = SharedNote::read(state, plugin, network)?.targets;
+        let note = SharedNote::read(state, plugin, network)?;
+        let mut targets = note.targets;
+        targets.retain(|target| !note.founded.contains(target));
         let others = SharedNote::of_others(state, plugin, network)?;
         targets.retain_mut(|target| !is_shared_by(target, &others));
         let failures: Vec<Error> = targets
@@ -111,6 +132,13 @@ impl<D: Driver> Engine<'_, D> {
             .collect();
         if let Some(failure) = Error::all(failures) {
             return Err(failure.within(format!("remove what network {network} shared")));
+        }
+        if !note.founded.is_empty() {
+            let note = SharedNote {
+                founded: note.founded,
+                ..SharedNote::default()
+            };
+            return note.write(state, plugin, network);
         }
         SharedNote::remove(state, plugin, network)?;
         alone.remove(&path)
@@ -129,6 +157,6 @@ fn is_shared_by(target: &mut Target, others: &[SharedNote]) -> bool {
             elements.retain(|element| !others.iter().any(|note| note.elements().contains(element)));
             elements.is_empty()
         }
-        other => others.iter().any(|note| note.targets.contains(other)),
+        other => others.iter().any(|note| note.has(other)),
     }
 }

@@ -137,6 +137,7 @@ fn a_networks_note_is_not_a_record_and_goes_with_its_folder() {
     let (_run, state) = state();
     let note = SharedNote {
         targets: vec![Target::LetThrough],
+        ..SharedNote::default()
     };
     note.write(&state, PLUGIN, &lab()).expect("written");
     assert!(!Record::any(&state, PLUGIN, &lab()).expect("asked"));

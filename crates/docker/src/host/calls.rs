@@ -19,6 +19,7 @@ use wharfline_spec::docker::network::{
 };
 use wharfline_spec::names::ContainerId;
 
+use super::arrival;
 use super::endpoint::{Endpoint, link_labels};
 use super::kind::NetworkKind;
 use super::networks::{Network, Networks};
@@ -116,8 +117,11 @@ impl<K: NetworkKind> NetworkDriver for Networks<K> {
         let mut endpoints = network.endpoints();
         let endpoint = endpoints.get_mut(&join.of.endpoint);
         let endpoint = endpoint.ok_or_else(|| unknown(&join.of))?;
-        endpoint.sandbox = Some(sandbox);
         let key = network.docker.key(&join.of.endpoint);
+        if let Some(how) = network.docker.announcements() {
+            arrival::announce(&key, &sandbox, &endpoint.addresses, how);
+        }
+        endpoint.sandbox = Some(sandbox);
         Ok(network.docker.joined(&key, &endpoint.addresses))
     }
 

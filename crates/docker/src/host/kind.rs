@@ -22,6 +22,7 @@ use super::endpoint::Endpoint;
 use super::networks::Network;
 use super::subnets::Subnets;
 use crate::metrics::Gauge;
+use crate::options::Announcements;
 use crate::refusal::Refusal;
 
 /// A network of one plugin, as dockerd asked for it.
@@ -75,6 +76,12 @@ pub trait NetworkKind: PartialEq + Send + Sync + Sized + 'static {
 
     /// What Join answers.
     fn joined(&self, key: &AttachmentKey, addresses: &[IpNetwork]) -> Joined;
+
+    /// How containers' addresses are told to their segment once they are up; `None` where nobody would hear of it, or
+    /// somebody else does.
+    fn announcements(&self) -> Option<Announcements> {
+        None
+    }
 
     /// What people see of an endpoint.
     fn tell(

@@ -8,11 +8,13 @@
 //! networks    CreateNetwork, DeleteNetwork, and all that a restart finds
 //! calls       the calls about endpoints
 //! endpoint    an endpoint, between its calls and after a restart
+//! arrival     telling the segment of a container that has come up
 //! store       networks on the disk
 //! subnets     their addresses and gateways
 //! measured    what there is of them, for Prometheus
 //! ```
 
+mod arrival;
 mod calls;
 mod endpoint;
 mod kind;

@@ -16,6 +16,7 @@ use wharfline_core::plan::{Op, Target};
 use wharfline_core::session::Session;
 use wharfline_docker::Refusal;
 use wharfline_docker::host::{Endpoint, NetworkKind, Subnets};
+use wharfline_docker::options::Announcements;
 use wharfline_spec::cni::CniResult;
 use wharfline_spec::docker::kept::{KeptNetwork, SUB_INTERFACES};
 use wharfline_spec::docker::network::{CreateNetwork, Joined, LinkName, StaticRoute};
@@ -119,6 +120,14 @@ impl NetworkKind for DockerNetwork {
             // The way out of a container is its segment's, or none.
             disable_gateway_service: true,
         }
+    }
+
+    /// At layer 3 nobody on the segment asks for a container's address.
+    fn announcements(&self) -> Option<Announcements> {
+        let common = &self.options.common;
+        common
+            .left_to_announce()
+            .filter(|_| !self.options.is_layer3())
     }
 
     fn tell(&self, _: &AttachmentKey, _: &Endpoint<()>, told: &mut Map<String, Value>) {

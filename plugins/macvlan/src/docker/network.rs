@@ -95,8 +95,16 @@ impl DockerNetwork {
             ));
         }
         let [ours, theirs] = [self, other].map(|one| one.config.settings.name());
+        if ours != theirs {
+            return Some(format!(
+                "parent {parent} for {theirs} interfaces, which {ours} cannot be beside,"
+            ));
+        }
+        // Of macvlan each link has a mode. Of ipvlan a new link's becomes that of all others of its parent
+        // (ipvlan_link_new() in drivers/net/ipvlan).
+        let [ours, theirs] = [self, other].map(|one| one.options.ipvlan_words());
         (ours != theirs).then(|| {
-            format!("parent {parent} for {theirs} interfaces, which {ours} cannot be beside,")
+            format!("parent {parent} for ipvlan interfaces of {theirs}, which {ours} would change,")
         })
     }
 }

@@ -112,6 +112,16 @@ impl Options {
         self.ipvlan_mode.is_some() || self.ipvlan_flag.is_some()
     }
 
+    /// What ipvlan interfaces of one parent have in common; empty for macvlan's.
+    pub(crate) fn ipvlan_words(&self) -> String {
+        let mode = self.ipvlan_mode.unwrap_or_default();
+        let flag = self.ipvlan_flag.unwrap_or_default();
+        match self.is_ipvlan() {
+            true => format!("mode {mode} and flag {flag}"),
+            false => String::new(),
+        }
+    }
+
     /// Whether they hand frames over at layer 3.
     pub(crate) fn is_layer3(&self) -> bool {
         matches!(self.ipvlan_mode, Some(IpvlanMode::L3 | IpvlanMode::L3s))

@@ -2,13 +2,14 @@
 //! them. The host's uplink is the parent, and what is beyond it their router.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::json;
 use wharfline_netns_tests::ours;
 use wharfline_testkit::traffic::tcp;
-use wharfline_testkit::{Outside, World};
+use wharfline_testkit::{Outside, World, wait_for};
 
-use wharfline_netns_tests::docker_host::{DockerHost, PAGE, PLUGINS, page};
+use wharfline_netns_tests::docker_host::{DockerHost, NOBODY, PAGE, PLUGINS, page};
 use wharfline_netns_tests::machine::{IMAGE, fetches};
 
 /// Subnet, router and range of both families on the host's uplink.
@@ -148,6 +149,51 @@ fn an_address_that_somebody_else_has_fails_with_his_mac() {
     before.returns("the host is as before", || host.world());
     host.run("free", "lan", &["--ip", "198.18.0.111"]);
     host.serves(ip("198.18.0.111"));
+}
+
+#[test]
+fn neighbours_hear_of_a_container_that_has_come_up() {
+    let host = DockerHost::boot();
+    let before = before(&host);
+    lan(&host, "lan", &[]);
+    let silent = ["-o", "com.docker.network.advertise_addr_nmsgs=0"];
+    let on_uplink = ["--subnet", "10.79.0.0/24", "-o", "parent=uplink0"];
+    host.on_parent("quiet", &[&on_uplink[..], &silent].concat());
+    let [v4, v6, quiet] = ["198.18.0.100", "2001:db8:18::100", "10.79.0.9"];
+    for address in [v4, v6, quiet] {
+        host.misremembers(address);
+    }
+    host.run("quiet", "quiet", &["--ip", quiet]);
+    host.run("web", "lan", &["--ip", v4, "--ip6", v6]);
+    let mac = host.address("web", "lan", "MacAddress");
+    let told = |address: &str| {
+        wait_for("a neighbour to be told", Duration::from_secs(10), || {
+            let remembered = host.remembered(address);
+            (remembered == mac).then_some(()).ok_or(remembered)
+        });
+    };
+    told(v4);
+    told(v6);
+    assert_eq!(host.remembered(quiet), NOBODY);
+    // He told three times in two seconds; a container that joins later is told of as well.
+    host.misremembers(v4);
+    told(v4);
+    host.misremembers(quiet);
+    host.docker(&["network", "connect", "quiet", "web"]);
+    host.docker(&["network", "disconnect", "lan", "web"]);
+    host.misremembers(v4);
+    host.docker(&["network", "connect", "--ip", v4, "lan", "web"]);
+    told(v4);
+    let many = ["-o", "com.docker.network.advertise_addr_nmsgs=4"];
+    let create = ["network", "create", "-d", "wharf-macvlan"];
+    let refused = host.fails(&[&create[..], &on_uplink, &many, &["bad"]].concat());
+    assert!(
+        refused.contains("4\" is no number from 0 to 3"),
+        "{refused}"
+    );
+    host.docker(&["rm", "-f", "web", "quiet"]);
+    host.docker(&["network", "rm", "lan", "quiet"]);
+    before.returns("the host is as before", || host.world());
 }
 
 #[test]

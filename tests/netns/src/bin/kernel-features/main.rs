@@ -5,6 +5,7 @@
 //! else it fails.
 
 mod cifs;
+mod dockerd;
 mod sctp;
 mod smoke;
 mod sub_interfaces;
@@ -79,6 +80,7 @@ fn main() {
         .chain(vlan::CASES)
         .chain(sctp::CASES)
         .chain(sub_interfaces::CASES)
+        .chain(dockerd::CASES)
         .chain(volumes::CASES)
         .chain(cifs::CASES);
     let trials = cases.map(|case| case.trial(&missing)).collect();

@@ -13,7 +13,7 @@ const VLAN: &[Feature] = &[Feature::VlanLink];
 const IPVLAN: &[Feature] = &[Feature::IpvlanLink];
 
 /// The cases.
-pub(super) const CASES: [Case; 11] = [
+pub(super) const CASES: [Case; 12] = [
     Case {
         name: "sub_interfaces::a_vlan_parent_goes_with_its_last_network",
         needs: VLAN,
@@ -48,6 +48,11 @@ pub(super) const CASES: [Case; 11] = [
         name: "sub_interfaces::ipvlan_modes_with_the_reference",
         needs: IPVLAN,
         run: || ipvlan_modes(&Plugins::reference()),
+    },
+    Case {
+        name: "sub_interfaces::an_address_that_somebody_has_is_refused_to_an_ipvlan",
+        needs: IPVLAN,
+        run: an_address_that_somebody_has_is_refused_to_an_ipvlan,
     },
     Case {
         name: "sub_interfaces::docker_on_a_vlan_parent",
@@ -193,6 +198,31 @@ fn ipvlan_modes(plugins: &Plugins) {
     }
 }
 
+fn an_address_that_somebody_has_is_refused_to_an_ipvlan() {
+    let lab = Lab::new();
+    let segment = Segment::around(&lab);
+    let keys = json!({"type": "ipvlan", "probeAddresses": true});
+    let network = network(&lab, &ours(), "net", &keys);
+    let taken = [
+        ("other4", "02:00:00:00:00:40", "192.0.2.100"),
+        ("other6", "02:00:00:00:00:41", "2001:db8:2::100"),
+    ];
+    for (name, mac, address) in taken {
+        let prefix = if address.contains(':') { 64 } else { 24 };
+        let other = segment.host(&lab, name, mac, &[&format!("{address}/{prefix}")]);
+        let pod = lab.namespace(&format!("pod-{name}"));
+        let add = network.call(Verb::Add, 0, &Attachment::of(&pod), None);
+        let told = add.make(&lab).failed();
+        assert!(told.contains(address) && told.contains(mac), "{told}");
+        // The kernel takes its time to dissolve a namespace.
+        other.ip("link set eth0 down");
+        lab.exec(&["rm", "-rf", "/var/lib/cni/networks/net"]);
+    }
+    let pod = Pod::on(&network, "pod");
+    let _server = pod.serves(tcp(pod.v4(), 80));
+    segment.reaches(tcp(pod.v4(), 80)).from("pod");
+}
+
 const CREATE: &str = "/NetworkDriver.CreateNetwork";
 const DELETE: &str = "/NetworkDriver.DeleteNetwork";
 
@@ -222,6 +252,10 @@ fn docker_on_a_vlan_parent() {
     server.call(DELETE, &of("n2", "-"));
     assert!(has_link(&lab, "eth0.10"), "the other network stands on it");
     a.stop(&lab, &server);
+    let of_cni = network(&lab, &ours(), "net", &json!({"master": "eth0.10"}));
+    let pod = Pod::on(&of_cni, "pod");
+    of_cni.del(&pod.attachment);
+    assert!(has_link(&lab, "eth0.10"), "a network without containers");
     server.call(DELETE, &of("n1", "-"));
     assert!(!has_link(&lab, "eth0.10"));
 }
