@@ -44,7 +44,6 @@ fn create(session: &Session, wanted: &IsolatedParent) -> Result<()> {
 
 /// Deletes the parent if it is ours and nobody of this namespace stands on it.
 pub(crate) fn delete(session: &Session, parent: &IsolatedParent) -> Result<()> {
-    session.forget(NsRef::Host, &parent.name);
     let Some(link) = session.link(NsRef::Host, &parent.name)? else {
         return Ok(());
     };
@@ -55,5 +54,6 @@ pub(crate) fn delete(session: &Session, parent: &IsolatedParent) -> Result<()> {
     if session.host().links()?.iter().any(stands_on) {
         return Ok(());
     }
+    session.forget(NsRef::Host, &parent.name);
     or_absent(session.host().delete_link(LinkKey::Index(link.index)))
 }

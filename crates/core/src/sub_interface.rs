@@ -154,12 +154,13 @@ pub(crate) fn delete(session: &Session, identity: &SubInterfaceIdentity) -> Resu
         return Ok(());
     }
     for name in [&identity.link, &identity.born_as] {
-        session.forget(identity.ns, name);
         let Some(link) = session.link(identity.ns, name)? else {
             continue;
         };
         if is(session, &link, identity)? {
             let socket = session.socket(identity.ns)?;
+            // The look-up has just noted its index, which the next link of this name does not have.
+            session.forget(identity.ns, name);
             or_absent(socket.delete_link(LinkKey::Index(link.index)))?;
         }
     }
@@ -246,7 +247,6 @@ pub(crate) fn ensure_parent(session: &Session, wanted: &VlanParent) -> Result<()
 
 /// Deletes a parent that we made, once nobody of this namespace stands on it. The records have been asked before.
 pub(crate) fn delete_parent(session: &Session, parent: &VlanParent) -> Result<()> {
-    session.forget(NsRef::Host, &parent.name);
     let Some(link) = session.link(NsRef::Host, &parent.name)? else {
         return Ok(());
     };
@@ -257,6 +257,7 @@ pub(crate) fn delete_parent(session: &Session, parent: &VlanParent) -> Result<()
     if session.host().links()?.iter().any(stands_on) {
         return Ok(());
     }
+    session.forget(NsRef::Host, &parent.name);
     or_absent(session.host().delete_link(LinkKey::Index(link.index)))
 }
 

@@ -142,7 +142,12 @@ impl<D: Driver> Engine<'_, D> {
             let Err(failure) = self.perform(session, attach, operations) else {
                 return Ok(plan);
             };
-            if failure.kind() == ErrorKind::Conflict && !endpoint.contested {
+            // Of an address on the segment nobody learns more by asking once more.
+            let is_elements = plan
+                .ops
+                .iter()
+                .any(|(_, op)| matches!(op, Op::CreateElements { .. }));
+            if failure.kind() == ErrorKind::Conflict && is_elements && !endpoint.contested {
                 endpoint.contested = true;
             } else if endpoint.salt < SALTS && self.name_is_taken(session, attach, &plan)? {
                 tracing::warn!("{failure}: trying another name");
