@@ -125,25 +125,29 @@ fn leased(host: &DockerHost) -> Vec<String> {
     names.filter(|name| name.starts_with("10.77.")).collect()
 }
 
-/// Addresses that dockerd asked for, was killed, and has forgotten: nobody but the operator can free them.
-fn free_forgotten_addresses(host: &DockerHost) -> usize {
-    let mut forgotten = leased(host);
-    forgotten.retain(|address| address != "10.77.1.1");
-    let binary = wharfline_netns_tests::ours()
-        .find("host-local")
-        .display()
-        .to_string();
-    for address in &forgotten {
-        let place = [
-            "--data-dir",
-            "/var/lib/wharfline/ipam/leases",
-            "wharf-local_10.77.1.0_24",
-            address,
-        ];
-        host.machine
-            .run(&[&[binary.as_str(), "release"], &place[..]].concat());
-    }
-    forgotten.len()
+/// `wharf gc`, some minutes after all that is leased now was leased.
+fn collect_later(host: &DockerHost, options: &[&str]) -> String {
+    let leases = "/var/lib/wharfline/ipam/leases/*/10.77.*";
+    let grow_old = format!("touch -d '6 minutes ago' {leases}");
+    host.machine.run(&["sh", "-c", &grow_old]);
+    collect(host, options)
+}
+
+fn collect(host: &DockerHost, options: &[&str]) -> String {
+    let wharf = wharfline_netns_tests::ours().find("wharf");
+    let wharf = wharf.to_str().expect("a path in UTF-8");
+    host.machine.run(&[&[wharf, "gc"], options].concat())
+}
+
+/// Asks for an address as a dockerd does that is killed right after.
+fn forget_an_address(host: &DockerHost) {
+    let body = r#"{"PoolID": "wharf-local/10.77.1.0/24", "Address": "", "Options": {}}"#;
+    let socket = ["--unix-socket", "/run/docker/plugins/wharf-ipam.sock"];
+    let url = "http://plugin/IpamDriver.RequestAddress";
+    let told = host
+        .machine
+        .run(&[&["curl", "-sS"], &socket[..], &["-d", body, url]].concat());
+    assert!(told.contains("10.77.1."), "{told}");
 }
 
 /// One container after another, until it is told to stop; commands of a dead dockerd fail.
@@ -169,6 +173,35 @@ fn come_and_go(machine: &Machine, round: u64, stop: &AtomicBool) {
         machine.try_run(&[&docker[..], &run].concat());
         machine.try_run(&[&docker[..], &["rm", "-f", &name]].concat());
     }
+}
+
+#[test]
+fn an_address_that_dockerd_has_forgotten_is_given_back_by_gc_and_no_other() {
+    let mut host = DockerHost::boot();
+    host.network("net1", &["--subnet", "10.77.1.0/24"]);
+    host.run("web", "net1", &[]);
+    forget_an_address(&host);
+    let all = ["10.77.1.1", "10.77.1.2", "10.77.1.3"];
+    collect(&host, &[]);
+    assert_eq!(leased(&host), all, "dockerd may be about to write it down");
+    let plan = collect_later(&host, &["--dry-run"]);
+    let release = "would release address 10.77.1.3 of pool wharf-local/10.77.1.0/24";
+    assert!(plan.contains(release), "{plan}");
+    assert_eq!(leased(&host), all);
+    // Nobody else may take it back, and nobody knows what a dockerd that is down has forgotten.
+    host.kill(&["host-local"]);
+    let plan = collect_later(&host, &[]);
+    assert!(plan.contains("keep address 10.77.1.3"), "{plan}");
+    assert_eq!(leased(&host), all);
+    host.start_plugins();
+    host.kill(&["dockerd"]);
+    host.docker_is_gone();
+    collect_later(&host, &[]);
+    assert_eq!(leased(&host), all);
+    host.start_dockerd();
+    collect_later(&host, &[]);
+    assert_eq!(leased(&host), all[..1], "web went with its dockerd");
+    host.remove(&["web"], "net1");
 }
 
 #[test]
@@ -209,7 +242,10 @@ fn killed_at_random_moments_everything_comes_back_and_nothing_is_left() {
         remove_brief(&host);
     }
     host.docker(&["rm", "-f", "web", "second"]);
-    let forgotten = free_forgotten_addresses(&host);
+    let gateway = ["10.77.1.1"];
+    let forgotten = leased(&host).len() - gateway.len();
+    collect_later(&host, &[]);
+    assert_eq!(leased(&host), gateway);
     println!("{rounds} rounds, {strikes} of dockerd; {forgotten} addresses were forgotten by it");
     assert!(
         forgotten <= strikes,
