@@ -33,7 +33,7 @@ fn a_debian_kernel_in_an_emulated_machine_passes_every_case() {
     let mut command = Command::new(vm);
     command.args([
         "-t",
-        "1500",
+        "2700",
         "-e",
         SCALE,
         "-e",
