@@ -23,6 +23,8 @@ pub struct Machine {
     pub lab: Lab,
     /// `unshare`, whose end ends the process namespace.
     init: Process,
+    /// What the first process is called.
+    first: &'static str,
 }
 
 impl Machine {
@@ -40,8 +42,13 @@ impl Machine {
             "-c",
             "sleep infinity & wait",
         ]);
+        Machine::booted(lab, command, "bash")
+    }
+
+    /// Boots one by a command that becomes `unshare`, in whose process namespace `first` is to be the first.
+    pub fn booted(lab: Lab, command: Command, first: &'static str) -> Machine {
         let init = Process::start(command);
-        let machine = Machine { lab, init };
+        let machine = Machine { lab, init, first };
         machine.first_process();
         machine.run(&["sh", "-c", MAKE_IMAGE, "make-image", IMAGE, ARCHIVE]);
         machine
@@ -51,13 +58,13 @@ impl Machine {
         let children = format!("/proc/{0}/task/{0}/children", self.init.id());
         wait_for(
             "the first process of the machine",
-            Duration::from_secs(5),
+            Duration::from_secs(15),
             || {
                 let read = std::fs::read_to_string(&children).unwrap_or_default();
                 // Until unshare has forked there is none; until bash runs, /proc is still the lab's.
                 let pid = read.trim().to_owned();
                 let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                if name.trim() == "bash" {
+                if name.trim() == self.first {
                     Ok(pid)
                 } else {
                     Err(format!("children: {read:?}, {name:?}"))
@@ -66,7 +73,12 @@ impl Machine {
         )
     }
 
-    /// A command inside, with all namespaces of the first process.
+    /// The process that `booted`'s command has become, in the test's own process namespace.
+    pub fn id(&self) -> u32 {
+        self.init.id()
+    }
+
+    /// A command inside, with the first process's mounts, network and processes.
     pub fn command(&self, argv: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command

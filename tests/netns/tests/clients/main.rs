@@ -1,6 +1,6 @@
 //! Real container runtimes over our binaries, each in a host of its own: containerd through its CRI, podman with its CNI
-//! backend, and dockerd,
-//! beside us with its default settings and with our drivers for its networks.
+//! backend, and dockerd, beside us with its default settings, with our drivers for its networks, and under systemd with the
+//! units that we ship.
 
 mod containerd;
 mod docker;
@@ -11,4 +11,5 @@ mod docker_networks;
 mod docker_options;
 mod docker_volumes;
 mod podman;
+mod systemd;
 mod volume_recipes;
