@@ -55,5 +55,7 @@ mod runtimes;
 mod streams;
 #[path = "suite/uninstall.rs"]
 mod uninstall;
+#[path = "suite/volume_bucket.rs"]
+mod volume_bucket;
 #[path = "suite/volume_local.rs"]
 mod volume_local;

@@ -4,6 +4,7 @@
 //! Called by tests and benches only. It must never touch the machine's own namespaces, and never trust the code under
 //! test: what it reports comes from iproute2, nft and the kernel itself.
 
+mod certificate;
 mod disk;
 pub mod fault;
 mod features;
@@ -19,6 +20,7 @@ pub mod traffic;
 mod wait;
 mod world;
 
+pub use certificate::certificate;
 pub use disk::Disk;
 pub use features::Feature;
 pub use lab::Lab;

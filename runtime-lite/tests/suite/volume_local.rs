@@ -13,7 +13,7 @@ use crate::support::{Host, ROOTFS};
 const NONE: [&str; 2] = ["--network", "none"];
 const SOCKET: &str = "/run/docker/plugins/wharf-volume.sock";
 
-fn serve(host: &Host) -> Process {
+pub(crate) fn serve(host: &Host) -> Process {
     let mut command = host.lab.command(host.bin("volume-local"));
     command.arg("serve");
     let process = Process::start(command);
@@ -25,7 +25,7 @@ fn serve(host: &Host) -> Process {
 }
 
 /// What a container over the root filesystem prints that has `mount`.
-fn prints(host: &Host, mount: &[&str], script: &str) -> String {
+pub(crate) fn prints(host: &Host, mount: &[&str], script: &str) -> String {
     let run = [
         &["run", "--rm"],
         &NONE[..],

@@ -70,24 +70,10 @@ fn serve(command: &mut Command, address: SocketAddr, authority: Option<PathBuf>)
     }
 }
 
-/// A certificate for `host`, and the authority that signed it.
 fn certificate(lab: &Lab, host: IpAddr) {
-    let script = "cd \"$0\"; new='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
-        openssl req -x509 $new -keyout ca.key -out ca.pem -days 2 -subj '/CN=authority of a test'
-        openssl req $new -keyout server.key -out server.csr -subj /CN=$1
-        echo subjectAltName = IP:$1 >names
-        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem";
-    let made = Command::new("sh")
-        .args(["-ec", script])
-        .arg(lab.path(""))
-        .arg(host.to_string())
-        .output();
-    let made = made.expect("sh");
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    let folder = lab.path("");
+    let folder = folder.to_str().expect("a path in UTF-8");
+    wharfline_testkit::certificate(Command::new("sh"), folder, host);
 }
 
 /// rclone's server over the lab's folder `served`, which it may have had before.
