@@ -187,6 +187,13 @@ fn a_running_container_stands_still_while_it_is_read_unless_that_is_not_wished()
         count,
     ])
     .ok();
+    // Both files are there from its first round on.
+    wait_for("it to count", Duration::from_secs(10), || {
+        let seen = host.exec("c", "stat -c %s /b");
+        (seen.code == Some(0))
+            .then_some(())
+            .ok_or(format!("{seen:?}"))
+    });
     for round in 0..5 {
         host.wharf(&["commit", "c", "still"]).ok();
         let said = host
