@@ -188,9 +188,13 @@ mod tests {
     #[test]
     fn what_is_not_said_is_as_with_dockers_own_driver() {
         assert_eq!(parse(json!({})), Ok(Options::default()));
-        let dockerd = json!({"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": false,
-                             GENERIC: {}});
-        assert_eq!(parse(dockerd), Ok(Options::default()));
+        let dockerd_27 = json!({"com.docker.network.enable_ipv6": false, GENERIC: {}});
+        assert_eq!(parse(dockerd_27), Ok(Options::default()));
+        let mut announced = Options::default();
+        announced.common.dockerd_announces = true;
+        let dockerd_28 = json!({"com.docker.network.enable_ipv4": true, "com.docker.network.enable_ipv6": false,
+                                GENERIC: {}});
+        assert_eq!(parse(dockerd_28), Ok(announced));
     }
 
     #[test]
