@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use libcgroups::common::{
     AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager,
@@ -19,6 +20,8 @@ use crate::runtime::{container_id, refused};
 
 /// Where hosts mount them: one hierarchy of version 2, or a folder of those of version 1.
 const MOUNTED: &str = "/sys/fs/cgroup";
+/// How long killed processes may take to leave their groups.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A container is being made: parents stay. Many can be made at a time.
 pub(crate) struct Making(OwnedFd);
@@ -49,14 +52,22 @@ pub(crate) fn remove(dir: &Path) -> Result<()> {
     let Some(path) = path_of(dir) else {
         return Ok(());
     };
-    manager(dir, &path)?
-        .remove()
-        .map_err(|source| ShimError::Cgroup {
-            doing: "remove",
-            path: path.clone(),
-            source: Box::new(source),
-        })?;
-    remove_parent(&path)
+    let manager = manager(dir, &path)?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match manager.remove() {
+            Ok(()) => return remove_parent(&path),
+            // It kills what is left and waits for its end, for a tenth of a second: on a busy host that takes longer.
+            Err(_) if Instant::now() < end => {}
+            Err(source) => {
+                return Err(ShimError::Cgroup {
+                    doing: "remove",
+                    path,
+                    source: Box::new(source),
+                });
+            }
+        }
+    }
 }
 
 /// Whoever finds it in use, or a container being made, leaves it to the last of them.
@@ -166,8 +177,8 @@ mod tests {
         assert_eq!(stand(), parents.len());
         drop(making);
         // Tests beside this one make containers, too.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while stand() > 0 && std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while stand() > 0 && Instant::now() < deadline {
             remove_parent(&path).expect("removed");
         }
         assert_eq!(stand(), 0);
