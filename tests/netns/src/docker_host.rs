@@ -4,6 +4,7 @@
 //! user of Docker would not.
 
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +24,16 @@ pub const PLUGINS: [&str; 3] = ["bridge", "macvlan", "host-local"];
 /// A MAC that nobody has.
 pub const NOBODY: &str = "02:00:00:00:00:99";
 
-/// Where a containerd listens that dockerd does not start itself.
-pub const CONTAINERD: &str = "/run/containerd/containerd.sock";
+/// Where dockerd's containerd listens, as on hosts with systemd. dockerd does not start it: it gives its own fifteen seconds to
+/// start, and kills one that is not healthy three times, which on a busy machine is one that has no time.
+const CONTAINERD: &str = "/run/containerd/containerd.sock";
+/// How long containerd waits for its shims: as long as tests do.
+const CONTAINERD_CONFIGURATION: &str = r#"version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[timeouts]
+  "io.containerd.timeout.shim.load" = "5m"
+  "io.containerd.timeout.task.state" = "5m"
+"#;
 
 /// A Docker host with all of our plugins.
 pub struct DockerHost {
@@ -34,6 +43,8 @@ pub struct DockerHost {
     pub outside: Outside,
     /// The plugins that run.
     pub plugins: Vec<Process>,
+    /// dockerd's containerd, which outlives it.
+    pub containerd: Option<Process>,
     /// dockerd, if it runs.
     pub dockerd: Option<Process>,
     /// Options of dockerd.
@@ -62,6 +73,7 @@ impl DockerHost {
             machine,
             outside,
             plugins: Vec::new(),
+            containerd: None,
             dockerd: None,
             options,
         }
@@ -84,11 +96,9 @@ impl DockerHost {
             let binary = binary.to_str().expect("a path in UTF-8").to_owned();
             self.plugins
                 .push(self.machine.start(name, &[&binary, "serve"]));
-            let path = format!("/run/docker/plugins/{socket}.sock");
-            let path = self.machine.lab.path(&path);
+            let socket = format!("/run/docker/plugins/{socket}.sock");
             wait_for("the plugin to listen", Duration::from_secs(10), || {
-                let asked = std::os::unix::net::UnixStream::connect(&path);
-                asked.map_err(|e| format!("{e}: {}", self.machine.log(name)))
+                listens(&self.machine, &socket, name)
             });
         }
     }
@@ -124,26 +134,11 @@ impl DockerHost {
         );
     }
 
-    /// Starts a containerd beside dockerd, which is told of it by the option `--containerd`.
-    pub fn start_containerd(&self) -> Process {
-        self.machine.write(
-            "/run/containerd.toml",
-            "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n",
-        );
-        let containerd = self.machine.start(
-            "containerd",
-            &["containerd", "-c", "/run/containerd.toml", "-a", CONTAINERD],
-        );
-        let socket = self.machine.lab.path(CONTAINERD);
-        wait_for("containerd to listen", Duration::from_secs(20), || {
-            let asked = std::os::unix::net::UnixStream::connect(&socket);
-            asked.map_err(|e| format!("{e}: {}", self.machine.log("containerd")))
-        });
-        containerd
-    }
-
-    /// Starts dockerd, and waits until it answers.
+    /// Starts dockerd, and its containerd if nobody is there, and waits until both answer.
     pub fn start_dockerd(&mut self) {
+        if listens(&self.machine, CONTAINERD, "containerd").is_err() {
+            self.containerd = Some(start_containerd(&self.machine));
+        }
         self.dockerd = Some(start_dockerd(&self.machine, self.options));
     }
 
@@ -341,13 +336,36 @@ pub fn serves_to(who: &Namespace, address: IpAddr) {
     assert!(fetches(who, tcp(address, 80)).contains(PAGE));
 }
 
-/// Starts a dockerd with further options, and waits until it answers.
+/// Whether the daemon of that log listens there.
+fn listens(machine: &Machine, socket: &str, name: &str) -> Result<(), String> {
+    match UnixStream::connect(machine.lab.path(socket)) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(format!("{e}: {}", machine.log(name))),
+    }
+}
+
+/// Starts the containerd that [`start_dockerd`]'s daemon needs, and waits until it listens.
+#[track_caller]
+pub fn start_containerd(machine: &Machine) -> Process {
+    let configuration = "/run/containerd.toml";
+    machine.write(configuration, CONTAINERD_CONFIGURATION);
+    let command = ["containerd", "-c", configuration, "-a", CONTAINERD];
+    let containerd = machine.start("containerd", &command);
+    wait_for("containerd to listen", Duration::from_secs(20), || {
+        listens(machine, CONTAINERD, "containerd")
+    });
+    containerd
+}
+
+/// Starts a dockerd with further options on the containerd that is there, and waits until it answers.
 #[track_caller]
 pub fn start_dockerd(machine: &Machine, options: &[&str]) -> Process {
     let usual = [
         "dockerd",
         "-H",
         "unix:///run/docker.sock",
+        "--containerd",
+        CONTAINERD,
         "--data-root",
         "/var/lib/docker",
         "--exec-root",

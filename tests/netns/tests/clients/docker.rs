@@ -6,7 +6,7 @@ use wharfline_netns_tests::{Pod, everything_flows, ours};
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Network, Outside};
 
-use wharfline_netns_tests::docker_host::start_dockerd;
+use wharfline_netns_tests::docker_host::{start_containerd, start_dockerd};
 use wharfline_netns_tests::machine::{ARCHIVE, IMAGE, Machine, fetches};
 
 fn docker(machine: &Machine, arguments: &[&str]) -> String {
@@ -16,6 +16,7 @@ fn docker(machine: &Machine, arguments: &[&str]) -> String {
 #[test]
 fn docker_runs_what_wharf_committed() {
     let machine = Machine::boot();
+    let _containerd = start_containerd(&machine);
     let _dockerd = start_dockerd(&machine, &[]);
     let wharf = ours().directory().join("wharf").display().to_string();
     let wharf = |words: &[&str]| machine.run(&[&[wharf.as_str()], words].concat());
@@ -60,6 +61,7 @@ fn docker_runs_what_wharf_committed() {
 #[test]
 fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
     let machine = Machine::boot();
+    let _containerd = start_containerd(&machine);
     let _dockerd = start_dockerd(&machine, &[]);
     let wharf = ours().directory().join("wharf").display().to_string();
     let wharf = |words: &[&str]| machine.run(&[&[wharf.as_str(), "image"], words].concat());
@@ -98,6 +100,7 @@ fn docker_loads_what_wharf_exports_and_wharf_imports_what_docker_saves() {
 fn our_networks_and_dockers_work_beside_each_other() {
     let machine = Machine::boot();
     let outside = machine.lab.outside();
+    let _containerd = start_containerd(&machine);
     let _dockerd = start_dockerd(&machine, &[]);
     let host = machine.lab.host();
     // What makes this the hard case; were it otherwise, the test would prove nothing.

@@ -17,11 +17,9 @@ use std::time::Duration;
 use wharfline_testkit::traffic::tcp;
 use wharfline_testkit::{Outside, wait_for};
 
-use wharfline_netns_tests::docker_host::{CONTAINERD, DockerHost, PAGE, PLUGINS};
+use wharfline_netns_tests::docker_host::{DockerHost, PAGE, PLUGINS};
 use wharfline_netns_tests::machine::{IMAGE, Machine, fetches};
 
-/// Its own daemon, so that containers outlive a dockerd, as on hosts with systemd.
-pub(crate) const OPTIONS: [&str; 2] = ["--containerd", CONTAINERD];
 /// What runs all the time, with the port that it publishes.
 const LASTING: [(&str, u16); 2] = [("web", 8080), ("second", 8081)];
 /// The longest that a kill waits for its moment: some lives of a container.
@@ -211,10 +209,7 @@ fn killed_at_random_moments_everything_comes_back_and_nothing_is_left() {
         None => 6,
     };
     let mut moments = Moments::new();
-    let mut host = DockerHost::off(&OPTIONS);
-    let _containerd = host.start_containerd();
-    host.start_plugins();
-    host.start();
+    let mut host = DockerHost::boot();
     let before = host.warm_up();
     host.network("net1", &["--subnet", "10.77.1.0/24"]);
     for (name, port) in LASTING {

@@ -6,7 +6,6 @@ use serde_json::Value;
 use wharfline_netns_tests::ours;
 use wharfline_testkit::{Process, wait_for};
 
-use crate::docker_crash::OPTIONS;
 use wharfline_netns_tests::docker_host::DockerHost;
 use wharfline_netns_tests::machine::IMAGE;
 
@@ -21,18 +20,12 @@ struct VolumeHost {
 
 impl VolumeHost {
     fn boot() -> VolumeHost {
-        let mut host = VolumeHost::off(&[]);
-        host.docker.start();
-        host
-    }
-
-    /// With options for dockerd, which does not run yet.
-    fn off(options: &'static [&'static str]) -> VolumeHost {
         let mut host = VolumeHost {
-            docker: DockerHost::off(options),
+            docker: DockerHost::off(&[]),
             plugin: None,
         };
         host.start_plugin();
+        host.docker.start();
         host
     }
 
@@ -221,9 +214,7 @@ fn docker_users_get_what_they_know_from_its_own_volumes() {
 
 #[test]
 fn a_killed_plugin_or_dockerd_leaves_containers_their_volumes_and_nothing_mounted_in_the_end() {
-    let mut host = VolumeHost::off(&OPTIONS);
-    let _containerd = host.docker.start_containerd();
-    host.docker.start();
+    let mut host = VolumeHost::boot();
     host.docker(&["volume", "create", "-d", DRIVER, "-o", "size=32M", "data"]);
     let mount = ["-v", "data:/data", "--restart", "always"];
     host.start("one", &mount);
