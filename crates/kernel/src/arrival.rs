@@ -22,8 +22,8 @@ use crate::route_socket::RouteSocket;
 
 /// How long a link may stay where it was made: the runtime has a root file system to prepare meanwhile.
 const DEPARTURE: Duration = Duration::from_secs(120);
-/// How long it may be without an address or down where it has come to.
-const ARRIVAL: Duration = Duration::from_secs(20);
+/// How long it may be without an address or down where it has come to. A busy host takes its time; to wait costs a socket.
+const ARRIVAL: Duration = Duration::from_secs(120);
 
 /// Groups of notices (RTMGRP_*, rtnetlink(7)).
 const LINKS: u32 = 0x1;

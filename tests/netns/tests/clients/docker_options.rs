@@ -226,8 +226,9 @@ fn addresses_of_the_host_are_those_that_options_name() {
     before.returns("the host is as before", || host.world());
 }
 
+/// In a network of one subnet: `docker` itself sends several in any order.
 #[test]
-fn subnets_addresses_names_and_sizes_are_those_that_were_asked_for() {
+fn ranges_and_addresses_that_are_somebody_elses_are_kept_to() {
     let host = DockerHost::boot();
     let before = host.warm_up();
     let options = [
@@ -241,6 +242,29 @@ fn subnets_addresses_names_and_sizes_are_those_that_were_asked_for() {
         "router=10.77.1.128",
         "--aux-address",
         "printer=10.77.1.129",
+    ];
+    host.network("ranged", &options);
+    host.run("first", "ranged", &[]);
+    assert_eq!(
+        host.v4("first", "ranged"),
+        "10.77.1.130",
+        "neither of the others is given out"
+    );
+    let routes = ip_in(&host, "first", "route");
+    assert!(routes.contains("default via 10.77.1.9 "), "{routes}");
+    host.remove(&["first"], "ranged");
+    before.returns("the host is as before", || host.world());
+}
+
+#[test]
+fn subnets_addresses_names_and_sizes_are_those_that_were_asked_for() {
+    let host = DockerHost::boot();
+    let before = host.warm_up();
+    let options = [
+        "--subnet",
+        "10.77.1.0/24",
+        "--gateway",
+        "10.77.1.9",
         "--subnet",
         "10.77.2.0/24",
         "-o",
@@ -249,23 +273,21 @@ fn subnets_addresses_names_and_sizes_are_those_that_were_asked_for() {
         "com.docker.network.container_iface_prefix=lan",
     ];
     host.network("many", &options);
-    host.run("first", "many", &[]);
-    assert_eq!(
-        host.v4("first", "many"),
-        "10.77.1.130",
-        "neither of the others is given out"
-    );
+    host.run("first", "many", &["--ip", "10.77.1.130"]);
     host.run("second", "many", &["--ip", "10.77.2.7"]);
     let link = ip_in(&host, "second", "addr show dev lan0");
     assert!(
         link.contains("10.77.2.7/24") && link.contains("mtu 1280"),
         "{link}"
     );
-    let routes = ip_in(&host, "second", "route");
-    assert!(
-        routes.contains("default via 10.77.2.1 "),
-        "of its own subnet: {routes}"
-    );
+    for (name, gateway) in [("first", "10.77.1.9"), ("second", "10.77.2.1")] {
+        let routes = ip_in(&host, name, "route");
+        let default = format!("default via {gateway} ");
+        assert!(
+            routes.contains(&default),
+            "of its own subnet, {name}: {routes}"
+        );
+    }
     let bridge = bridge_of(&host, "many");
     let addresses = host
         .machine
