@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::archive::pipe;
 use crate::error::{Error, Result};
@@ -28,8 +28,10 @@ const OPTIONS: [&str; 9] = [
 ];
 /// How long ssh may take to end when its pipes are closed.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// How long after its end it may take until all is read that it said. A ProxyCommand that lives on holds the pipe open.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// Most of what it says that is kept.
-const SAID: u64 = 64 << 10;
+const SAID: usize = 64 << 10;
 
 /// Where to, and how.
 pub(super) struct Destination<'a> {
@@ -44,7 +46,7 @@ pub(super) struct Destination<'a> {
 /// A running ssh.
 pub(super) struct Ssh {
     child: Child,
-    said: Receiver<String>,
+    said: Receiver<Vec<u8>>,
     /// What it reads, and what it writes.
     pub(super) pipes: (OwnedFd, OwnedFd),
 }
@@ -107,11 +109,11 @@ impl Destination<'_> {
         let (tell, said) = channel();
         if let Some(mut stderr) = child.stderr.take() {
             thread::spawn(move || {
-                let mut text = Vec::new();
-                // What breaks off is told as far as it came.
-                let _ = Read::by_ref(&mut stderr).take(SAID).read_to_end(&mut text);
-                let _ = tell.send(String::from_utf8_lossy(&text).into_owned());
-                let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+                let mut piece = [0; 4096];
+                // What breaks off is told as far as it came; it is read to its end when nobody listens, too.
+                while let Ok(length @ 1..) = stderr.read(&mut piece) {
+                    let _ = tell.send(piece.iter().copied().take(length).collect());
+                }
             });
         }
         Ok(Ssh {
@@ -143,12 +145,22 @@ impl Ssh {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             status = ended.recv_timeout(ENDS_WITHIN);
         }
-        let said = self.said.recv_timeout(ENDS_WITHIN).unwrap_or_default();
         Ended {
             status: status.ok().and_then(std::result::Result::ok),
-            said,
+            said: heard(&self.said),
         }
     }
+}
+
+/// What it has said until its end.
+fn heard(said: &Receiver<Vec<u8>>) -> String {
+    let end = Instant::now() + HEARD_WITHIN;
+    let mut text = Vec::new();
+    while let Ok(piece) = said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        let room = SAID.saturating_sub(text.len());
+        text.extend(piece.into_iter().take(room));
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 impl Ended {

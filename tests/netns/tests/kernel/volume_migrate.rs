@@ -141,7 +141,7 @@ impl Pair {
             return;
         }
         let before = self.noted();
-        let child = self.start_until(limit, &["data", THERE]);
+        let child = self.start_until(limit, "hold", &["data", THERE]);
         if limit > 16 * MIB {
             // All of it gets there, and so it is noted on the way.
             wait_for("a note of it there", Duration::from_secs(30), || {
@@ -217,6 +217,34 @@ fn whoever_is_killed_at_whatever_byte_neither_side_is_harmed_and_nothing_goes_tw
         is_clean(&pair.here);
         is_clean(&pair.there);
     }
+}
+
+#[test]
+fn a_connection_that_says_nothing_more_is_given_up_and_the_next_takes_over() {
+    let pair = Pair::on("", "");
+    pair.fill("data", &json!({}), 40 * MIB);
+    let before = Pair::tree(&pair.here, "data");
+    let soon = ["ServerAliveInterval=1", "ServerAliveCountMax=2"];
+    let soon = soon.map(|option| ["--ssh-option", option]).concat();
+    let child = pair.start_until(30 * MIB, "dead", &[&["data", THERE], &soon[..]].concat());
+    let output = child.wait_with_output().expect("wharf's end");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{told}");
+    for word in ["not responding", "run it again"] {
+        assert!(told.contains(word), "{word:?} is not in {told}");
+    }
+    // Nobody has told the other side: it waits for the rest.
+    Pair::process(&pair.there, &["wharf", "receive"]);
+
+    pair.until(None, "cut");
+    let told = pair.moves(&["data", THERE]);
+    // Whoever is taken over from is killed, which costs what has come since its last note.
+    assert!(told["resumed"].as_u64() > Some(14 * MIB), "{told}");
+    assert_eq!(Pair::tree(&pair.there, "data"), before);
+    assert_eq!(Pair::names(&pair.here), [""; 0]);
+    is_clean(&pair.here);
+    is_clean(&pair.there);
+    pair.go_on();
 }
 
 #[test]

@@ -112,8 +112,8 @@ impl Pair {
     }
 
     /// Starts one beside the test, which stops when so many bytes have gone.
-    pub(super) fn start_until(&self, limit: u64, words: &[&str]) -> Child {
-        self.until(Some(limit), "hold");
+    pub(super) fn start_until(&self, limit: u64, how: &str, words: &[&str]) -> Child {
+        self.until(Some(limit), how);
         self.here
             .lab
             .exec(&["rm", "-f", "/run/relay.reached", "/run/relay.go"]);

@@ -1,17 +1,21 @@
 """ssh's ProxyCommand of the tests: carries bytes to a server, counts them, and stops at the one that it is told.
 
-relay.json: {"limit": bytes towards the server, or null; "how": "cut", "hold" or "deaf"}
+relay.json: {"limit": bytes towards the server, or null; "how": "cut", "hold", "dead" or "deaf"}
 relay.count: what went there in all connections so far, in bytes
 """
 import json
 import os
 import select
+import signal
 import socket
 import sys
 
 asked = json.load(open("/run/relay.json"))
 server = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 limit, deaf, went = asked["limit"], False, 0
+if asked["how"] == "dead":
+    # As a network that is gone: the server does not hear that ssh has given up.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def note():
