@@ -214,6 +214,16 @@ pub(crate) struct VolumeDriver {
     pub(crate) options: BTreeMap<String, String>,
 }
 
+impl VolumeDriver {
+    /// The driver of that name, which is told nothing.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
 /// Names in a container's /etc/hosts.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

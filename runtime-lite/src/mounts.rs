@@ -2,7 +2,6 @@
 //! `wish` reads them, `bundle` writes them, `volume` knows where volumes are.
 //! It must never follow a link in the container: targets are resolved in the container's root by the runtime.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -22,10 +21,7 @@ pub(crate) fn of(home: &Home, asked: &cli::Files, image: &Defaults) -> Result<Ve
         all.retain(|other: &Mount| other.target != mount.target);
         all.push(mount);
     };
-    let of_options = asked.volume_driver.as_ref().map(|name| VolumeDriver {
-        name: name.clone(),
-        options: BTreeMap::new(),
-    });
+    let of_options = asked.volume_driver.as_deref().map(VolumeDriver::named);
     for target in &image.volumes {
         let mount = anonymous(self::target(target, target)?)?;
         add(settled(home, mount, of_options.as_ref())?);
@@ -47,8 +43,15 @@ pub(crate) fn of(home: &Home, asked: &cli::Files, image: &Defaults) -> Result<Ve
 
 /// With the driver that a volume has, or is to have.
 fn settled(home: &Home, mut mount: Mount, asked: Option<&VolumeDriver>) -> Result<Mount> {
-    if let MountKind::Volume { name, driver, .. } = &mut mount.kind {
+    if let MountKind::Volume {
+        name,
+        driver,
+        anonymous,
+    } = &mut mount.kind
+    {
         let asked = driver.take().or_else(|| asked.cloned());
+        // A name that was drawn just now nobody has.
+        let asked = asked.or_else(|| anonymous.then(volume::usual_driver));
         *driver = volume::chosen_driver(home, name, asked)?;
     }
     Ok(mount)
@@ -184,12 +187,9 @@ impl<'a> Words<'a> {
         if self.driver.is_none() && options.is_empty() {
             return Ok(None);
         }
-        let name = self.driver.map(str::to_owned);
-        let name = name.or_else(volume::default_driver);
-        Ok(Some(VolumeDriver {
-            name: name.unwrap_or_else(|| volume::LOCAL.to_owned()),
-            options,
-        }))
+        let driver = self.driver.map(VolumeDriver::named);
+        let driver = driver.unwrap_or_else(volume::usual_driver);
+        Ok(Some(VolumeDriver { options, ..driver }))
     }
 }
 
@@ -284,6 +284,8 @@ pub(crate) fn oci(sources: &Sources, mount: &Mount) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]

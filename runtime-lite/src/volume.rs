@@ -62,8 +62,20 @@ fn driver_of(home: &Home, name: &str) -> Result<Option<VolumeDriver>> {
     Ok(Some(record.driver))
 }
 
+/// The driver wharf-volume, if it has a volume of that name that wharf has not met: one that was restored, cloned, imported,
+/// sent here, or made by Docker. dockerd asks all its drivers; ours has what `wharf volume` makes.
+fn unmet(home: &Home, name: &str) -> Result<Option<VolumeDriver>> {
+    let driver = match Driver::find(home, operations::DRIVER) {
+        Err(Error::NoVolumeDriver(_)) => return Ok(None),
+        other => other?,
+    };
+    Ok(driver
+        .has(name)?
+        .then(|| VolumeDriver::named(operations::DRIVER)))
+}
+
 /// The driver that keeps, or is to keep, the volume `name`: the one that it was made with, which `asked` must not
-/// contradict; for a new one, the one asked for, or else the default.
+/// contradict; for a new one, the one asked for, or else the default, or else ours if it has one of that name.
 pub(crate) fn chosen_driver(
     home: &Home,
     name: &str,
@@ -73,10 +85,10 @@ pub(crate) fn chosen_driver(
     let now = driver_of(home, name)?;
     let asked = match asked {
         None if exists => return Ok(now),
-        None => default_driver().map(|name| VolumeDriver {
-            name,
-            options: BTreeMap::new(),
-        }),
+        None => match default_driver() {
+            None => unmet(home, name)?,
+            default => default,
+        },
         Some(asked) if asked.name == LOCAL => match asked.options.is_empty() {
             true => None,
             false => return Err(Error::LocalOptions(name.to_owned())),
@@ -98,9 +110,15 @@ pub(crate) fn chosen_driver(
 }
 
 /// `$WHARF_VOLUME_DRIVER`, unless that is `local` or nothing.
-pub(crate) fn default_driver() -> Option<String> {
+fn default_driver() -> Option<VolumeDriver> {
     let given = std::env::var("WHARF_VOLUME_DRIVER").ok();
-    given.filter(|name| !name.is_empty() && name != LOCAL)
+    let given = given.filter(|name| !name.is_empty() && name != LOCAL);
+    given.as_deref().map(VolumeDriver::named)
+}
+
+/// The default, or else `local`.
+pub(crate) fn usual_driver() -> VolumeDriver {
+    default_driver().unwrap_or_else(|| VolumeDriver::named(LOCAL))
 }
 
 /// A volume that a container mounts, and where it is seen first.

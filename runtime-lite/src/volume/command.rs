@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::driver::Driver;
 use super::operations;
-use super::{LOCAL, all, checked_name, chosen_driver, driver_of, make_by, path, remove};
+use super::{
+    LOCAL, all, checked_name, chosen_driver, driver_of, make_by, path, remove, unmet, usual_driver,
+};
 use crate::container::{self, Container, MountKind, VolumeDriver};
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -51,8 +53,8 @@ fn create(
         (Some(name), _) => Some(VolumeDriver { name, options }),
         (None, true) => None,
         (None, false) => Some(VolumeDriver {
-            name: super::default_driver().unwrap_or_else(|| LOCAL.to_owned()),
             options,
+            ..usual_driver()
         }),
     };
     match chosen_driver(home, &name, asked)? {
@@ -138,11 +140,12 @@ fn inspect(home: &Home, names: &[String], template: Option<&str>) -> Result<()> 
 }
 
 fn document(home: &Home, name: &str) -> Result<Value> {
-    if !home.volumes().join(checked_name(name)?).is_dir() {
-        return Err(Error::NoSuchVolume(name.to_owned()));
-    }
+    let wish = match home.volumes().join(checked_name(name)?).is_dir() {
+        true => driver_of(home, name)?,
+        false => Some(unmet(home, name)?.ok_or_else(|| Error::NoSuchVolume(name.to_owned()))?),
+    };
     let containers = users(home, name)?;
-    let Some(wish) = driver_of(home, name)? else {
+    let Some(wish) = wish else {
         let path = path(home, name);
         return Ok(json!({"name": name, "driver": LOCAL, "path": path, "containers": containers}));
     };
@@ -165,11 +168,9 @@ fn document(home: &Home, name: &str) -> Result<Value> {
 fn rm(home: &Home, names: &[String]) -> Result<()> {
     for name in names {
         if !home.volumes().join(checked_name(name)?).is_dir() {
-            if operations::abandon_by_default(name)? {
-                output::print(&format!("{name}\n"));
-                continue;
-            }
-            return Err(Error::NoSuchVolume(name.clone()));
+            remove_unmet(home, name)?;
+            output::print(&format!("{name}\n"));
+            continue;
         }
         let containers = users(home, name)?;
         if !containers.is_empty() {
@@ -180,6 +181,15 @@ fn rm(home: &Home, names: &[String]) -> Result<()> {
         output::print(&format!("{name}\n"));
     }
     Ok(())
+}
+
+/// What wharf has not met: a volume of our driver, or a part of one that has come from another host.
+fn remove_unmet(home: &Home, name: &str) -> Result<()> {
+    match unmet(home, name)? {
+        Some(driver) => Driver::find(home, &driver.name)?.remove(name),
+        None if operations::abandon_by_default(name)? => Ok(()),
+        None => Err(Error::NoSuchVolume(name.to_owned())),
+    }
 }
 
 pub(super) fn users(home: &Home, volume: &str) -> Result<Vec<String>> {

@@ -32,7 +32,7 @@ use crate::output::{self, Table};
 use crate::plugin::{Address, Refusal, exchange};
 
 /// The driver that has these operations, unless another is named.
-const DRIVER: &str = "wharf-volume";
+pub(super) const DRIVER: &str = "wharf-volume";
 /// How long it may take for what is quick; dockerd waits as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may say nothing while it works: it says something every second.

@@ -109,8 +109,11 @@ fn a_volume_lives_from_creation_to_destruction() {
     wharf(&["clone", "db@before", "db-test"]);
     wharf(&["rollback", "db", "before"]);
     assert_eq!(prints(&host, &mount, "cat /data/f"), "one\n");
-    let clone = ["--volume-driver", "wharf-volume", "-v", "db-test:/data"];
-    assert_eq!(prints(&host, &clone, "cat /data/f"), "one\n");
+    // wharf has not met it, and names no driver: its own has it.
+    assert_eq!(
+        prints(&host, &["-v", "db-test:/data"], "cat /data/f"),
+        "one\n"
+    );
     assert!(wharf(&["snapshots", "db"]).contains("before"));
 
     // Larger, renamed, moved by an archive on standard output and input.
@@ -123,8 +126,14 @@ fn a_volume_lives_from_creation_to_destruction() {
     command.args(["-o", "pipefail", "-c", moved]).arg(&bin);
     let output = host.lab.run_command(command, b"");
     assert!(output.succeeded(), "{output}");
-    let moved = ["--volume-driver", "wharf-volume", "-v", "moved:/data"];
-    assert_eq!(prints(&host, &moved, "cat /data/f"), "one\n");
+    let about = wharf(&["inspect", "moved"]);
+    assert!(about.contains("wharf-volume"), "{about}");
+    let mount = ["--mount", "source=moved,target=/data"];
+    assert_eq!(prints(&host, &mount, "cat /data/f"), "one\n");
+    wharf(&["clone", "moved", "brief"]);
+    wharf(&["rm", "brief"]);
+    let refused = host.wharf(&["volume", "rm", "brief"]);
+    assert!(refused.stderr.contains("brief"), "{refused:?}");
 
     let gone = wharf(&["prune", "--filter", "label=of=test"]);
     assert_eq!(gone, "db-test\npg\n");
