@@ -360,6 +360,7 @@ pub fn start_containerd(machine: &Machine) -> Process {
 /// Starts a dockerd with further options on the containerd that is there, and waits until it answers.
 #[track_caller]
 pub fn start_dockerd(machine: &Machine, options: &[&str]) -> Process {
+    let group = machine.control_group();
     let usual = [
         "dockerd",
         "-H",
@@ -374,6 +375,8 @@ pub fn start_dockerd(machine: &Machine, options: &[&str]) -> Process {
         "/run/docker.pid",
         "--storage-driver",
         "vfs",
+        "--cgroup-parent",
+        &group,
     ];
     let dockerd = machine.start("dockerd", &[&usual[..], options].concat());
     wait_for("dockerd to answer", Duration::from_secs(60), || {

@@ -12,6 +12,7 @@ use wharfline_testkit::{Attachment, Lab, Namespace, Network, Outside, Plugins, W
 
 pub mod docker;
 pub mod docker_host;
+pub mod groups;
 pub mod machine;
 mod segment;
 pub mod ssh;

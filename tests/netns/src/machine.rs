@@ -10,6 +10,8 @@ use std::time::Duration;
 use wharfline_testkit::traffic::Service;
 use wharfline_testkit::{Lab, Namespace, Output, Process, World, patience, wait_for};
 
+use crate::groups::Groups;
+
 /// Makes the image that all runtimes load: a docker-archive of busybox under the name given.
 const MAKE_IMAGE: &str = include_str!("make-image.sh");
 /// The image's name, fully qualified so that no runtime asks a registry.
@@ -25,6 +27,8 @@ pub struct Machine {
     init: Process,
     /// What the first process is called.
     first: &'static str,
+    /// Those of its containers. The last of all: what is in them ends with the first process.
+    groups: Groups,
 }
 
 impl Machine {
@@ -42,13 +46,19 @@ impl Machine {
             "-c",
             "sleep infinity & wait",
         ]);
-        Machine::booted(lab, command, "bash")
+        Machine::booted(lab, command, "bash", Groups::new())
     }
 
-    /// Boots one by a command that becomes `unshare`, in whose process namespace `first` is to be the first.
-    pub fn booted(lab: Lab, command: Command, first: &'static str) -> Machine {
+    /// Boots one by a command that becomes `unshare`, in whose process namespace `first` is to be the first. What it makes
+    /// of control groups is in `groups`.
+    pub fn booted(lab: Lab, command: Command, first: &'static str, groups: Groups) -> Machine {
         let init = Process::start(command);
-        let machine = Machine { lab, init, first };
+        let machine = Machine {
+            lab,
+            init,
+            first,
+            groups,
+        };
         machine.first_process();
         machine.run(&["sh", "-c", MAKE_IMAGE, "make-image", IMAGE, ARCHIVE]);
         machine
@@ -71,6 +81,11 @@ impl Machine {
                 }
             },
         )
+    }
+
+    /// Below which a runtime is to make control groups.
+    pub fn control_group(&self) -> String {
+        format!("/{}", self.groups.name())
     }
 
     /// The process that `booted`'s command has become, in the test's own process namespace.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
-    ContainerConfig, ContainerMetadata, CreateContainerRequest, ImageSpec, PodSandboxConfig,
-    PodSandboxMetadata, PodSandboxStatusRequest, PortMapping, RemovePodSandboxRequest,
-    RunPodSandboxRequest, StartContainerRequest, StatusRequest, StopPodSandboxRequest,
+    ContainerConfig, ContainerMetadata, CreateContainerRequest, ImageSpec, LinuxPodSandboxConfig,
+    PodSandboxConfig, PodSandboxMetadata, PodSandboxStatusRequest, PortMapping,
+    RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest, StatusRequest,
+    StopPodSandboxRequest,
 };
 use tonic::transport::{Channel, Endpoint};
 use wharfline_netns_tests::ours;
@@ -106,7 +107,7 @@ impl Node {
 
     /// Runs a pod of one container, the image's web server.
     fn run_pod(&mut self, name: &str, host_port: i32) -> Pod {
-        let config = pod_config(name, host_port);
+        let config = pod_config(name, host_port, self.machine.control_group());
         let log = |machine: &Machine| machine.log("containerd");
         let request = RunPodSandboxRequest {
             config: Some(config.clone()),
@@ -204,7 +205,7 @@ async fn ready(socket: &std::path::Path) -> Result<RuntimeServiceClient<Channel>
     }
 }
 
-fn pod_config(name: &str, host_port: i32) -> PodSandboxConfig {
+fn pod_config(name: &str, host_port: i32, cgroup_parent: String) -> PodSandboxConfig {
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: name.to_owned(),
@@ -222,6 +223,10 @@ fn pod_config(name: &str, host_port: i32) -> PodSandboxConfig {
                 ..Default::default()
             }],
         },
+        linux: Some(LinuxPodSandboxConfig {
+            cgroup_parent,
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }

@@ -54,6 +54,13 @@ fn podman(machine: &Machine, arguments: &[&str]) -> String {
     machine.run(&[&environment[..], arguments].concat())
 }
 
+/// A container of the image in the background.
+fn start(machine: &Machine, name: &str, options: &[&str]) -> String {
+    let group = machine.control_group();
+    let detached = ["run", "-d", "--name", name, "--cgroup-parent", &group];
+    podman(machine, &[&detached[..], options, &[IMAGE]].concat())
+}
+
 #[test]
 fn containers_with_published_ports_run_and_leave_nothing() {
     let machine = Machine::boot();
@@ -62,9 +69,7 @@ fn containers_with_published_ports_run_and_leave_nothing() {
     machine.write("/run/containers.conf", &configuration());
     machine.write("/run/storage.conf", STORAGE);
     podman(&machine, &["load", "-i", ARCHIVE]);
-    let run = |name: &str, port: &str| {
-        podman(&machine, &["run", "-d", "--name", name, "-p", port, IMAGE])
-    };
+    let run = |name: &str, port: &str| start(&machine, name, &["-p", port]);
     run("first", "8080:80");
     podman(&machine, &["rm", "-f", "-t", "0", "first"]);
     let warm = machine.networks();
@@ -109,8 +114,8 @@ fn containers_on_the_hosts_segment_have_the_addresses_asked_for() {
     machine.write("/run/storage.conf", STORAGE);
     podman(&machine, &["load", "-i", ARCHIVE]);
     let run = |name: &str, options: &[&str]| {
-        let detached = ["run", "-d", "--name", name, "--network", "lan"];
-        podman(&machine, &[&detached[..], options, &[IMAGE]].concat())
+        let on_lan = ["--network", "lan"];
+        start(&machine, name, &[&on_lan, options].concat())
     };
     run("first", &[]);
     podman(&machine, &["rm", "-f", "-t", "0", "first"]);

@@ -4,11 +4,10 @@
 //! systemd is the first process of a machine in namespaces and control groups of its own.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use wharfline_netns_tests::docker_host::{PAGE, page};
+use wharfline_netns_tests::groups::Groups;
 use wharfline_netns_tests::machine::{ARCHIVE, IMAGE, Machine};
 use wharfline_netns_tests::ours;
 use wharfline_testkit::{Lab, wait_for};
@@ -32,70 +31,15 @@ const LOG: &str = "/run/systemd.log";
 /// A machine that systemd runs.
 struct Host {
     machine: Machine,
-    _groups: Groups,
-}
-
-/// The control groups of a machine; they go with it.
-struct Groups {
-    name: String,
-}
-
-impl Groups {
-    /// One in each hierarchy that the machine shows.
-    fn folders(&self) -> Vec<PathBuf> {
-        let find = [
-            "-maxdepth",
-            "5",
-            "-type",
-            "d",
-            "-name",
-            &self.name,
-            "-prune",
-        ];
-        let mut command = std::process::Command::new("find");
-        let told = command.arg("/sys/fs/cgroup").args(find).output();
-        let told = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned());
-        told.unwrap_or_default()
-            .lines()
-            .map(PathBuf::from)
-            .collect()
-    }
-}
-
-impl Drop for Groups {
-    fn drop(&mut self) {
-        // Declared after the machine, so its processes have been killed; each leaves its groups when it is reaped.
-        let gone = |folder: &Path| {
-            let mut command = std::process::Command::new("find");
-            command
-                .arg(folder)
-                .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]);
-            let _ = command.stderr(Stdio::null()).status();
-            !folder.exists()
-        };
-        wait_for("the control groups to go", Duration::from_secs(20), || {
-            let mut left = self.folders();
-            left.retain(|folder| !gone(folder));
-            left.is_empty().then_some(()).ok_or(format!("{left:?}"))
-        });
-    }
 }
 
 impl Host {
     fn boot() -> Host {
         let lab = Lab::new();
         let log = File::create(lab.path(LOG)).expect("create a log");
-        let name = format!(
-            "wharfline-systemd-{}-{:?}",
-            std::process::id(),
-            std::thread::current().id()
-        );
-        let name: String = name
-            .chars()
-            .filter(|letter| !"()".contains(*letter))
-            .collect();
+        let groups = Groups::new();
         let mut command = lab.command("bash");
-        command.args(["-c", JOIN, "join-groups", &name]);
+        command.args(["-c", JOIN, "join-groups", groups.name()]);
         command.args([
             "unshare", "--cgroup", "--ipc", "--uts", "--mount", "--pid", "--fork",
         ]);
@@ -112,12 +56,8 @@ impl Host {
         command
             .stdout(log.try_clone().expect("duplicate the log"))
             .stderr(log);
-        let groups = Groups { name };
-        let machine = Machine::booted(lab, command, "systemd");
-        let host = Host {
-            machine,
-            _groups: groups,
-        };
+        let machine = Machine::booted(lab, command, "systemd", groups);
+        let host = Host { machine };
         wait_for("dockerd to answer", Duration::from_secs(60), || {
             let told = host.machine.try_run(&["docker", "-H", SOCKET, "version"]);
             let log = || fs::read_to_string(host.machine.lab.path(LOG)).unwrap_or_default();
