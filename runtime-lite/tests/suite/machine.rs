@@ -21,6 +21,11 @@ fn limits_isolation_and_escapes_hold_on_control_groups_of_version_2() {
     command.args(THERE).arg("--test-threads=1");
     let output = command.output().expect("tests/vm/run");
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{}\n{told}", output.status);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{told}\n{complaints}",
+        output.status
+    );
     assert!(told.contains("limits::memory_and_processes"), "{told}");
 }

@@ -247,8 +247,13 @@ fn a_full_disk_fails_the_backup_and_leaves_earlier_ones_whole() {
         1
     );
     assert_undamaged(&repository);
-    let unmounted = Command::new("umount").arg(&small).status();
-    assert!(unmounted.expect("umount").success());
+    // Threads of the backup that failed may be about to close what they read and wrote.
+    wait_for("the disk to be free", Duration::from_secs(20), || {
+        let unmounted = Command::new("umount").arg(&small).output();
+        let told = unmounted.map_err(|e| e.to_string())?;
+        let said = String::from_utf8_lossy(&told.stderr).into_owned();
+        told.status.success().then_some(()).ok_or(said)
+    });
 }
 
 #[test]
